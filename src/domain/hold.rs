@@ -40,6 +40,17 @@ pub enum HoldEnd {
     Release,
 }
 
+impl HoldEnd {
+    /// Returns the name in messages and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Confirm => "confirm_hold",
+            Self::Release => "release_hold",
+        }
+    }
+}
+
 /// Outcome for one subject of a hold that a caller ended. Of a subject with several facts, such as
 /// the two sides of a friendship, it is the last one in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

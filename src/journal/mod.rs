@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::domain::decision::Mode;
+use crate::domain::hold::HoldEnd;
 use crate::domain::id::{AppId, OperationId};
 use crate::domain::limits::Part;
 use crate::domain::time::Timestamp;
@@ -85,7 +86,13 @@ impl Accepted {
     /// Returns the name in messages and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        self.operation().map_or("confirm_hold", Operation::name)
+        self.operation().map_or(HoldEnd::Confirm.name(), Operation::name)
+    }
+
+    /// Returns the parts of the app that it is about.
+    #[must_use]
+    pub fn parts(&self) -> &'static [Part] {
+        Part::or_all(self.part())
     }
 
     /// Returns the part of the app that it is about; `None`: all parts.

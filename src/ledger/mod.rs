@@ -41,6 +41,7 @@ use async_trait::async_trait;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Mode, Outcome, Subject, Violation};
 use crate::domain::id::{AppId, Name};
+use crate::domain::limits::Part;
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
@@ -321,8 +322,8 @@ pub trait Ledger: Meter + Identified {
     /// Returns the load of each server, by address: the subjects in flight and those waiting.
     fn loads(&self) -> Vec<(String, Load)>;
 
-    /// Returns whether the probe finds a server absent that holds facts about the operation.
-    fn is_absent(&self, _app: &AppId, _operation: &Operation) -> bool {
+    /// Returns whether the probe finds a server absent that holds facts of these parts of the app.
+    fn is_absent(&self, _app: &AppId, _parts: &[Part]) -> bool {
         false
     }
 

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::replication::ReplicationMetrics;
+use crate::domain::hold::HoldEnd;
 use crate::domain::operation::{Change, OperationKind};
 use crate::store::fair::Load;
 use crate::store::{Overload, ServerState};
@@ -153,8 +154,8 @@ impl Condition {
         for kind in kinds().filter(|kind| kind.change() == Change::Release) {
             self.degraded_by(kind.name(), Degraded::Released, 0);
         }
-        self.degraded_by("confirm_hold", Degraded::Admitted, 0);
-        self.degraded_by("release_hold", Degraded::Released, 0);
+        self.degraded_by(HoldEnd::Confirm.name(), Degraded::Admitted, 0);
+        self.degraded_by(HoldEnd::Release.name(), Degraded::Released, 0);
     }
 
     /// Registers the metrics of load.

@@ -2,12 +2,18 @@
 //! not count the increment with which a series appears.
 
 use crate::domain::decision::{Mode, Outcome, Reason};
+use crate::domain::hold::HoldEnd;
 use crate::domain::limits::{LimitKind, Relation};
 use crate::domain::operation::{Change, OperationKind};
 
 /// Operations that are measured and decide nothing.
-const UNDECIDED: [&str; 5] =
-    ["get_usage", "record_logins", "report_bandwidth", "confirm_hold", "release_hold"];
+const UNDECIDED: [&str; 5] = [
+    "get_usage",
+    "record_logins",
+    "report_bandwidth",
+    HoldEnd::Confirm.name(),
+    HoldEnd::Release.name(),
+];
 /// The measured operations. One that is missing here is also measured, by a slower look-up.
 pub(super) const OPERATIONS: [&str; OperationKind::ALL.len() + UNDECIDED.len()] = {
     let mut names = [""; OperationKind::ALL.len() + UNDECIDED.len()];

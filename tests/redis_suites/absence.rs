@@ -15,6 +15,7 @@ use crate::support::{app, create_capped, group, redis_options, user};
 use imquota::clock::{Clock as _, Stopwatch, SystemClock};
 use imquota::domain::decision::{Mode, Outcome, Subject};
 use imquota::domain::id::{AppId, Name};
+use imquota::domain::limits::Part;
 use imquota::engine::fallback::Fallback;
 use imquota::engine::{Decision, Engine, Request, UnknownApp};
 use imquota::journal::Journal;
@@ -117,7 +118,7 @@ async fn a_frozen_server_of_a_cluster_affects_only_its_own_apps() {
     }
     cluster.node(frozen).stop();
     tokio::time::sleep(UNTIL_ABSENT).await;
-    let is_absent = |app: &AppId| sidecar.store.is_absent(app, &join("any"));
+    let is_absent = |app: &AppId| sidecar.store.is_absent(app, &[Part::Groups]);
     let (absent, present): (Vec<_>, Vec<_>) = apps().into_iter().partition(is_absent);
     assert!(!absent.is_empty() && !present.is_empty(), "{absent:?}, {present:?}");
 
@@ -308,7 +309,7 @@ async fn journaled_releases_make_room_for_later_takes() {
     sidecar.apply(&demo, befriend("full", &friends)).await.expect("applied");
 
     proxy.set(Way::Refuse);
-    wait_for("it is absent", || sidecar.store.is_absent(&demo, &join("m1")).then_some(()));
+    wait_for("it is absent", || sidecar.store.is_absent(&demo, &[Part::Groups]).then_some(()));
     let degraded = async |app: &AppId, operation| {
         let decision = sidecar.apply(app, operation).await.expect("without the store");
         assert!(decision.degradation.is_some(), "{decision:?}");
@@ -322,7 +323,7 @@ async fn journaled_releases_make_room_for_later_takes() {
     // The server replies, and cannot execute releases for a while.
     standalone.server.cli(&["ACL", "SETUSER", "default", "-srem"]);
     proxy.set(Way::Pass);
-    wait_for("it answers", || (!sidecar.store.is_absent(&demo, &join("m2"))).then_some(()));
+    wait_for("it answers", || (!sidecar.store.is_absent(&demo, &[Part::Groups])).then_some(()));
     let two = Operation::JoinGroup { group: group("g"), users: vec![user("m2"), user("new")] };
     let joins = sidecar.apply(&demo, two);
     let befriends = sidecar.apply(&demo, befriend("full", &["another".to_owned()]));

@@ -12,6 +12,7 @@ use imquota::domain::audit::{Entry, Event, Head};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
 use imquota::domain::id::{AppId, Name};
+use imquota::domain::limits::Part;
 use imquota::domain::metering::{Login, Sample};
 use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
@@ -279,8 +280,8 @@ impl Ledger for FaultyLedger {
         self.0.servers()
     }
 
-    fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
-        self.0.is_absent(app, operation)
+    fn is_absent(&self, app: &AppId, parts: &[Part]) -> bool {
+        self.0.is_absent(app, parts)
     }
 
     async fn failed(&self) {

@@ -33,13 +33,14 @@ pub enum Part {
 pub const PARTS: [Part; 3] = [Part::Accounts, Part::Friends, Part::Groups];
 
 impl Part {
-    /// Returns a list of this part alone.
+    /// Returns that part, or all parts if there is none.
     #[must_use]
-    pub fn only(self) -> &'static [Self] {
-        match self {
-            Self::Accounts => &[Self::Accounts],
-            Self::Friends => &[Self::Friends],
-            Self::Groups => &[Self::Groups],
+    pub fn or_all(part: Option<Self>) -> &'static [Self] {
+        match part {
+            Some(Self::Accounts) => &[Self::Accounts],
+            Some(Self::Friends) => &[Self::Friends],
+            Some(Self::Groups) => &[Self::Groups],
+            None => &PARTS,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The kinds of operations: what each may take or release.
 
 use crate::domain::decision::Reason;
-use crate::domain::limits::{LimitKind, PARTS, Part, Relation, Scope};
+use crate::domain::limits::{LimitKind, Part, Relation, Scope};
 
 /// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -131,7 +131,7 @@ impl OperationKind {
     /// Returns the parts of the app that it is about.
     #[must_use]
     pub fn parts(self) -> &'static [Part] {
-        self.part().map_or(&PARTS, Part::only)
+        Part::or_all(self.part())
     }
 
     /// Returns the reasons for which it may be denied, in their order.

@@ -128,7 +128,7 @@ impl Fallback {
         limits: &[LimitId],
     ) -> Result<(), LedgerError> {
         loop {
-            if engine.ledger.is_absent(&request.app, &request.operation) {
+            if engine.ledger.is_absent(&request.app, request.operation.kind().parts()) {
                 return Ok(());
             }
             let entry = {

@@ -17,7 +17,7 @@ use super::held::Released;
 use super::{ATTEMPT_SILENCES, Fallback, RETRY_AFTER, generation};
 use crate::domain::decision::Mode;
 use crate::domain::hold::{HoldEnd, HoldOutcome};
-use crate::domain::id::{AppId, GroupId, UserId};
+use crate::domain::id::AppId;
 use crate::domain::limits::Part;
 use crate::engine::holds::{EndRequest, EndedHold, PartEnd};
 use crate::engine::{Degradation, Engine};
@@ -93,7 +93,7 @@ impl Fallback {
         loop {
             // What was confirmed before is not released.
             let Some(entry) = self.queue().confirmation(app, id, part) else { break };
-            if is_absent(engine, app, &Accepted::Confirmation(id.clone(), part)) {
+            if engine.ledger.is_absent(app, &[part]) {
                 let why = "the hold was confirmed, and the confirmation waits for it".to_owned();
                 return Err(StoreError::Absent { why, may_be_done: false }.into());
             }
@@ -151,7 +151,7 @@ impl Fallback {
             };
             holds.push(EndedHold::of_all(operation, outcome));
         }
-        self.metrics.condition.degraded("release_hold", Degraded::Released);
+        self.metrics.condition.degraded(request.end.name(), Degraded::Released);
         Ok(holds)
     }
 
@@ -168,7 +168,7 @@ impl Fallback {
             let accepted = Accepted::Confirmation(id.clone(), part);
             self.write(entry(engine, app, accepted), None).await?;
         }
-        self.metrics.condition.degraded("confirm_hold", Degraded::Admitted);
+        self.metrics.condition.degraded(request.end.name(), Degraded::Admitted);
         let degradation = Some(Degradation::Confirmed);
         Ok(PartEnd { decided_at: engine.local_now(), holds: Vec::new(), degradation })
     }
@@ -183,9 +183,8 @@ fn entry(engine: &Engine, app: &AppId, accepted: Accepted) -> Entry {
 }
 
 fn some_of(engine: &Engine, holds: Vec<EndedHold>, degradation: Degradation) -> Option<PartEnd> {
-    let degradation = Some(degradation);
-    let end = || PartEnd { decided_at: engine.local_now(), holds: Vec::new(), degradation };
-    (!holds.is_empty()).then(|| PartEnd { holds, ..end() })
+    let (decided_at, degradation) = (engine.local_now(), Some(degradation));
+    (!holds.is_empty()).then_some(PartEnd { decided_at, holds, degradation })
 }
 
 /// Returns the release of what a take has taken, if it removes nothing more; `None` if it might.
@@ -196,31 +195,5 @@ fn inverse(operation: &Operation) -> Option<Operation> {
         }
         Operation::JoinGroup { group, users } => Some(Operation::LeaveGroup { group, users }),
         _ => None,
-    }
-}
-
-/// Returns whether the server that holds the facts of an entry is absent.
-pub(super) fn is_absent(engine: &Engine, app: &AppId, accepted: &Accepted) -> bool {
-    let probe = match accepted {
-        Accepted::Operation(operation) | Accepted::Held(operation, _) => {
-            return engine.ledger.is_absent(app, operation);
-        }
-        Accepted::Confirmation(_, part) => of_part(*part),
-    };
-    engine.ledger.is_absent(app, &probe)
-}
-
-/// Returns an operation about that part alone, to ask for its server.
-fn of_part(part: Part) -> Operation {
-    let any = || UserId::try_from("-").expect("a valid id");
-    match part {
-        Part::Accounts => Operation::CreateAccounts { users: Vec::new() },
-        Part::Friends => {
-            Operation::RemoveFriends { user: any(), friends: Vec::new(), one_way: true }
-        }
-        Part::Groups => {
-            let group = GroupId::try_from("-").expect("a valid id");
-            Operation::LeaveGroup { group, users: Vec::new() }
-        }
     }
 }

@@ -3,7 +3,6 @@
 use tracing::{info, warn};
 
 use super::Fallback;
-use super::holds::is_absent;
 use super::listing::{JournalItem, JournalState};
 use crate::engine::Engine;
 use crate::journal::JournalError;
@@ -43,7 +42,8 @@ impl Engine {
             oldest_blocked: named
                 .filter_map(|(number, behind)| Some((queue.item(number)?, behind)))
                 .collect(),
-            oldest_due: queue.oldest_due(|app, accepted| is_absent(self, app, accepted)),
+            oldest_due: queue
+                .oldest_due(|app, accepted| self.ledger.is_absent(app, accepted.parts())),
         }
     }
 }

@@ -210,7 +210,7 @@ impl Fallback {
         let plan = plan(engine, request);
         loop {
             let ahead = self.queue().ahead_of(request);
-            let is_absent = || engine.ledger.is_absent(app, operation);
+            let is_absent = || engine.ledger.is_absent(app, operation.kind().parts());
             let entry = match step::before(plan, ahead, is_absent) {
                 Step::Ask => return Ok(After::Ask),
                 Step::Accept => return Ok(After::Accept),

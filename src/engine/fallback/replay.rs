@@ -11,7 +11,6 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::holds::is_absent;
 use super::queue::Batch;
 use super::void::VoidEntries;
 use super::{Fallback, empty_decision, mode_of_replay};
@@ -107,7 +106,9 @@ impl Fallback {
             let mut prepared = 0;
             while may_go && in_flight.len() < in_flight_max(shortest) && prepared < BEFORE_YIELD_MAX
             {
-                let absent = |app: &AppId, accepted: &Accepted| is_absent(&engine, app, accepted);
+                let absent = |app: &AppId, accepted: &Accepted| {
+                    engine.ledger.is_absent(app, accepted.parts())
+                };
                 let Some(batch) = self.queue().take(absent) else { break };
                 prepared += batch.numbers.len();
                 in_flight.push(timed(self.replay_batch(&engine, batch)));
@@ -192,9 +193,9 @@ impl Fallback {
                 engine.replay(request).await
             }
             Accepted::Confirmation(id, part) => {
-                let (app, part, end) = (app.clone(), Some(part), HoldEnd::Confirm);
-                let request = EndRequest { app, id, part, end, mode: Mode::Force, deadline };
-                let replayed = engine.replay_confirmation(&request, merged.at).await;
+                let (app, end, of) = (app.clone(), HoldEnd::Confirm, Some(part));
+                let request = EndRequest { app, id, part: of, end, mode: Mode::Force, deadline };
+                let replayed = engine.replay_confirmation(&request, part, merged.at).await;
                 replayed.map(|()| empty_decision(engine))
             }
         };

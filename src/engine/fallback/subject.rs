@@ -35,16 +35,17 @@ impl SubjectHasher {
 
     /// Returns the hash of a user or group.
     pub(super) fn id(&self, app: &AppId, subject: &Subject) -> SubjectId {
-        let mut hasher = SipHasher13::new_with_key(&self.0);
-        (app, subject).hash(&mut hasher);
-        let hash = hasher.finish128();
-        SubjectId(hash.h1, hash.h2)
+        self.hash((app, subject))
     }
 
     /// Returns the hash of a part of an app.
     pub(super) fn of_part(&self, app: &AppId, part: Part) -> SubjectId {
+        self.hash((app, "part", part))
+    }
+
+    fn hash(&self, of: impl Hash) -> SubjectId {
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        (app, "part", part).hash(&mut hasher);
+        of.hash(&mut hasher);
         let hash = hasher.finish128();
         SubjectId(hash.h1, hash.h2)
     }

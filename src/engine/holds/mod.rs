@@ -15,7 +15,7 @@ use crate::domain::decision::{ItemResult, Mode, Outcome, Subject};
 use crate::domain::event::{Event, EventKind, RETAKEN_USERS_MAX, Retaken};
 use crate::domain::hold::{Hold, HoldEnd, HoldOutcome};
 use crate::domain::id::{AppId, OperationId};
-use crate::domain::limits::{PARTS, Part};
+use crate::domain::limits::Part;
 use crate::domain::time::Timestamp;
 use crate::domain::warning::Warning;
 use crate::ledger::holds::{self, Ending};
@@ -190,11 +190,7 @@ fn main_subject(operation: &Operation) -> Subject {
 impl Engine {
     /// Ends the holds of the operations with an id, in each part of the app in one step.
     pub async fn end_hold(&self, request: EndRequest) -> Result<EndedHolds, LedgerError> {
-        let name = match request.end {
-            HoldEnd::Confirm => "confirm_hold",
-            HoldEnd::Release => "release_hold",
-        };
-        let measure = self.metrics.measure(name, request.mode);
+        let measure = self.metrics.measure(request.end.name(), request.mode);
         let ended = {
             let _in_flight = self.metrics.condition.in_work();
             self.end_in_parts(&request).await
@@ -212,8 +208,8 @@ impl Engine {
     }
 
     async fn end_in_parts(&self, request: &EndRequest) -> Result<EndedHolds, LedgerError> {
-        let parts = request.part.map_or(&PARTS[..], Part::only);
-        let ends = join_all(parts.iter().map(|part| self.end_in(request, *part))).await;
+        let parts = Part::or_all(request.part).iter();
+        let ends = join_all(parts.map(|part| self.end_in(request, *part))).await;
         for end in ends.iter().flatten() {
             self.record_ended(&request.app, &request.id, request.mode, end);
         }
@@ -251,14 +247,13 @@ impl Engine {
     pub(super) async fn replay_confirmation(
         &self,
         request: &EndRequest,
+        part: Part,
         as_of: Timestamp,
     ) -> Result<(), LedgerError> {
-        for part in request.part.map_or(&PARTS[..], Part::only) {
-            let end = self.ask_to_end(request, *part, Some(as_of)).await?;
-            self.record_ended(&request.app, &request.id, request.mode, &end);
-            for result in end.holds.iter().flat_map(EndedHold::results) {
-                self.metrics.hold_ended(request.end, result.outcome);
-            }
+        let end = self.ask_to_end(request, part, Some(as_of)).await?;
+        self.record_ended(&request.app, &request.id, request.mode, &end);
+        for result in end.holds.iter().flat_map(EndedHold::results) {
+            self.metrics.hold_ended(request.end, result.outcome);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ use crate::domain::id::{AppId, Name};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::redis::client::CallError;
-use crate::redis::keys::{self, Keys};
+use crate::redis::keys::{self, Keys, Part};
 use crate::redis::options::Options;
 use crate::redis::{OpenError, RedisStore, StoreMemory, identity};
 use crate::store::fair::Load;
@@ -288,10 +288,9 @@ impl Ledger for Redis {
         loads
     }
 
-    fn is_absent(&self, app: &AppId, operation: &Operation) -> bool {
+    fn is_absent(&self, app: &AppId, parts: &[Part]) -> bool {
         let keys = Keys::new(self.shared.store.ids, app);
-        let mut parts = operation.kind().parts().iter();
-        parts.any(|part| self.shared.store.client.is_absent(&keys.limits(*part)))
+        parts.iter().any(|part| self.shared.store.client.is_absent(&keys.limits(*part)))
     }
 
     fn is_directory_absent(&self) -> bool {

@@ -2,7 +2,6 @@
 
 use imquota::domain::hold::{Hold, HoldEnd, HoldOutcome};
 use imquota::domain::id::OperationId;
-use imquota::domain::limits::Part;
 use imquota::engine::Degradation;
 use imquota::engine::holds::{EndRequest, EndedHolds};
 use imquota::ledger::TakeOptions;
@@ -42,7 +41,7 @@ impl Sidecar {
     /// Waits until the server answers and the group has that many members.
     async fn until_members(&self, app: &AppId, members: u64) {
         let until = Stopwatch::start();
-        let is_back = || !self.store.is_absent(app, &join("any"));
+        let is_back = || !self.store.is_absent(app, &[Part::Groups]);
         while !is_back() || self.engine.journal_condition().entries > 0 {
             assert!(until.elapsed() < CALL_TIMEOUT, "the journal is never replayed");
             tokio::time::sleep(Duration::from_millis(50)).await;
