@@ -9,6 +9,7 @@
 //! - `... -- sweep`: rising load on a running server, with a plot of latency over load.
 //! - `... -- growth`, `masters`, `million`: the cost over the amount of stored data.
 //! - `... -- durability`: the cost of confirmation by replicas.
+//! - `... -- holds`: the cost of a join with a hold, and of its confirmation.
 //!
 //! Without `--bench`, as under `cargo test`, or with `--quick`, it runs small: that checks that it
 //! works, and its figures are meaningless.
@@ -38,6 +39,8 @@ mod field;
 mod goals;
 #[path = "load/growth.rs"]
 mod growth;
+#[path = "load/holds.rs"]
+mod holds;
 #[path = "load/hot.rs"]
 mod hot;
 #[path = "load/latency.rs"]
@@ -107,6 +110,8 @@ enum Command {
     },
     /// The cost of confirmation by replicas
     Durability,
+    /// The cost of a join with a hold, and of its confirmation
+    Holds,
     /// Decisions over a cluster of one, two and three masters
     Masters,
     /// A million users in the embedded store: bytes, and the time of a start
@@ -162,6 +167,7 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
         Command::Latency(latency) => latency::run(latency, quick).await?,
         Command::Growth { svg } => growth::run(quick, svg).await?,
         Command::Durability => durability::run(quick).await?,
+        Command::Holds => holds::run(quick).await?,
         Command::Masters => masters::run(quick).await?,
         Command::Million => million::run(quick).await?,
         Command::Drive(_) | Command::Sweep(_) | Command::Echo { .. } => {}
@@ -173,7 +179,7 @@ async fn run(command: Command, quick: bool) -> Result<(), String> {
 async fn all_small() -> Result<(), String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let file = |name: &str| folder.path().join(name).display().to_string();
-    for command in ["durability", "masters", "million"] {
+    for command in ["durability", "holds", "masters", "million"] {
         run(parsed(&[command]), true).await?;
     }
     let before = ["--before", env!("CARGO_BIN_EXE_imquota")];

@@ -48,7 +48,7 @@ const THRESHOLDS: Scale = Scale {
 const QUICK: Scale =
     Scale { groups_of_user: &[1, 40], members_of_group: &[10, 100], joins: 8, rounds: 2 };
 
-fn join(group_id: String, user_ids: Vec<String>) -> pb::JoinGroupRequest {
+pub fn join(group_id: String, user_ids: Vec<String>) -> pb::JoinGroupRequest {
     pb::JoinGroupRequest { app_id: APP.to_owned(), group_id, user_ids, ..Default::default() }
 }
 
@@ -84,19 +84,19 @@ pub async fn create(client: &Client, group_id: &str) {
     client.clone().create_group(request).await.expect("a new group");
 }
 
-/// The cost of a join: time of the script in the server, and latency, in microseconds.
-struct Cost {
-    script_us: f64,
-    p50_us: f64,
+/// The cost of a call: time of its scripts in the server, and latency, in microseconds.
+pub struct Cost {
+    pub script_us: f64,
+    pub p50_us: f64,
 }
 
 /// The commands that run scripts.
 const SCRIPT_COMMANDS: [&str; 3] = ["evalsha", "eval", "fcall"];
 
 /// A sidecar with its Redis, and what was measured of it.
-struct Site {
+pub struct Site {
     redis: Standalone,
-    client: Client,
+    pub client: Client,
     by_groups: Vec<Vec<Cost>>,
     by_members: Vec<Vec<Cost>>,
     _sidecar: Process,
@@ -104,7 +104,7 @@ struct Site {
 
 impl Site {
     /// Starts a build, with its sockets in the folder.
-    async fn open(binary: &Path, folder: &Path) -> Result<Self, String> {
+    pub async fn open(binary: &Path, folder: &Path) -> Result<Self, String> {
         let redis = Standalone::start();
         let sidecar = Process::sidecar(binary, folder, Transport::Unix, &redis.url()).await;
         sell(&sidecar.admin, APP).await?;
@@ -114,19 +114,27 @@ impl Site {
     }
 
     /// Measures joins one by one.
-    async fn cost(&self, joins: Vec<pb::JoinGroupRequest>) -> Cost {
-        self.redis.server.cli(&["CONFIG", "RESETSTAT"]);
-        let mut took = Vec::new();
-        for request in joins {
-            let sent = Instant::now();
+    pub async fn cost(&self, joins: Vec<pb::JoinGroupRequest>) -> Cost {
+        let calls = joins.into_iter().map(async |request| {
             let answer = self.client.clone().join_group(request).await;
-            took.push(sent.elapsed().as_secs_f64() * 1e6);
             let answer = answer.expect("a decision").into_inner();
             let applied = |result: &pb::Result| result.outcome() == pb::Outcome::Applied;
             assert!(answer.results.iter().all(applied), "{answer:?}");
+        });
+        self.cost_of(calls).await
+    }
+
+    /// Measures calls one by one.
+    pub async fn cost_of(&self, calls: impl IntoIterator<Item: Future<Output = ()>>) -> Cost {
+        self.redis.server.cli(&["CONFIG", "RESETSTAT"]);
+        let mut took = Vec::new();
+        for call in calls {
+            let sent = Instant::now();
+            call.await;
+            took.push(sent.elapsed().as_secs_f64() * 1e6);
         }
-        let joins = u32::try_from(took.len()).expect("few");
-        Cost { script_us: self.scripts_us() / f64::from(joins), p50_us: Spread::of(took).median }
+        let calls = u32::try_from(took.len()).expect("few");
+        Cost { script_us: self.scripts_us() / f64::from(calls), p50_us: Spread::of(took).median }
     }
 
     /// Returns the time of all scripts since the statistics were reset, in microseconds.

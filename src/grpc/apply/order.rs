@@ -4,9 +4,9 @@
 //! A user is a subject of one operation at a time, and so are a group that is created, replaced,
 //! changed or dissolved, and the id of an operation with a hold: its confirmation or release starts
 //! once the takes before it with that id have ended, and those before it that replace a group. What
-//! these hold is not in the request, so the end of a hold is not ordered with other operations about
-//! the same users and groups. Joins and leaves of several users are about their group at the same
-//! time: which of them gets the last place is not determined by their order.
+//! these hold is not in the request, so the end of a hold is not ordered with other operations
+//! about the same users and groups. Joins and leaves of several users are about their group at the
+//! same time: which of them gets the last place is not determined by their order.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};

@@ -187,8 +187,8 @@ impl<'a> OperationRun<'a> {
         Ok(reply)
     }
 
-    /// Calls a script, again once facts that have expired are removed: by this call, or by another one
-    /// of this process that has begun to.
+    /// Calls a script, again once facts that have expired are removed: by this call, or by another
+    /// one of this process that has begun to.
     pub async fn call_without_expired(
         &self,
         step: &ScriptCall,

@@ -1,6 +1,6 @@
 //! Lets one call at a time remove the expired facts of a part.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
 use tokio::sync::Mutex;
 
@@ -25,9 +25,7 @@ impl Default for Removals {
 impl Removals {
     /// Returns the lock of a part: a removal holds it.
     pub fn of(&self, app: &AppId, part: Part) -> &Mutex<()> {
-        let mut hasher = self.hashing.build_hasher();
-        (app, part).hash(&mut hasher);
-        let hash = usize::try_from(hasher.finish() % LOCKS as u64);
-        &self.locks[hash.expect("lower than their number")]
+        let hash = self.hashing.hash_one((app, part)) % LOCKS as u64;
+        &self.locks[usize::try_from(hash).expect("lower than their number")]
     }
 }
