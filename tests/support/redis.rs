@@ -37,13 +37,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// Attempts to start on a free port, which another process may take in between.
 const PORTS_TRIED_MAX: usize = 10;
 
-/// The settings of every server; later lines override them.
+/// The settings of every server; later lines override them. With `appendfsync everysec` a server
+/// postpones its writes while the disk is busy, and one that is killed has lost them.
 const SETTINGS: &str = "\
 bind 127.0.0.1
 protected-mode no
 daemonize no
 appendonly yes
-appendfsync everysec
+appendfsync no
 save \"\"
 maxmemory-policy noeviction
 set-max-intset-entries 8192

@@ -21,7 +21,11 @@ POLLED_EVERY_S = 0.02
 
 
 class Redis:
-    """One `redis-server` and its folder; its data survive a restart."""
+    """One `redis-server` and its folder; its data survive a restart.
+
+    With `appendfsync everysec` it would postpone its writes while the disk is busy, and lose them
+    when it is killed.
+    """
 
     def __init__(self, *settings: str):
         self.folder = Path(tempfile.mkdtemp(prefix="imquota-redis-"))
@@ -35,7 +39,8 @@ class Redis:
         assert shutil.which("redis-server"), "redis-server is needed: apt-get install redis-server"
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir",
-             str(self.folder), "--save", "", "--appendonly", "yes", *self._settings],
+             str(self.folder), "--save", "", "--appendonly", "yes",
+             "--appendfsync", "no", *self._settings],
             stdout=subprocess.DEVNULL)
         wait_until(lambda: self.cli("PING") == "PONG", STARTS_WITHIN_S, "redis answers")
 

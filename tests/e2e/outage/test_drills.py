@@ -110,8 +110,7 @@ SLOW_LOADING = ["--key-load-delay", "500000", "--loading-process-events-interval
                 "--enable-debug-command", "yes"]
 
 DRILLS = {
-    # A server that is killed has otherwise not written the last second.
-    "down": (["--appendfsync", "always"], kill, restart),
+    "down": ([], kill, restart),
     "slow": ([], slow, fast),
     "black_hole": ([], swallow, let_through),
     "loading": (SLOW_LOADING, load, nothing),
