@@ -364,10 +364,11 @@ async fn a_large_slot_that_moves_under_load_fails_no_operation() {
     const WRITERS: usize = 48;
     let cluster = Arc::new(Cluster::start());
     let app = App::open(&cluster.url()).await;
-    for number in 0..8 {
-        app.decide(create(&format!("g{number}"))).await.expect("created");
+    // A group of each writer, so that none is ever full.
+    for writer in 0..WRITERS {
+        app.decide(create(&format!("g{writer}"))).await.expect("created");
         // A group without members would be reclaimed.
-        app.decide(join(&format!("g{number}"), "keeper")).await.expect("joined");
+        app.decide(join(&format!("g{writer}"), "keeper")).await.expect("joined");
     }
     let limits =
         format!("q1{{{:016x}/groups}}limits", app.ledger.fingerprints().app(&app.call.app));
@@ -383,7 +384,7 @@ async fn a_large_slot_that_moves_under_load_fails_no_operation() {
             tokio::spawn(async move {
                 let mut done = 0;
                 while !is_moved.load(Ordering::Relaxed) {
-                    let (name, member) = (format!("g{}", done % 8), format!("w{writer}"));
+                    let (name, member) = (format!("g{writer}"), format!("w{writer}"));
                     let expected = Outcome::Applied;
                     assert_eq!(app.outcome(join(&name, &member)).await, expected);
                     assert_eq!(app.outcome(leave(&name, &member)).await, expected);
