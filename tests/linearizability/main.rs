@@ -30,8 +30,8 @@ use tokio::task::block_in_place;
 
 /// Operations on a store of one process.
 const OPERATIONS: usize = 20_000;
-/// Operations of sidecars that share a Redis: a million in all such runs.
-const SHARED_OPERATIONS: usize = 210_000;
+/// Operations of sidecars that share a Redis: half a million in all such runs.
+const SHARED_OPERATIONS: usize = 110_000;
 /// Operations of runs that count losses.
 const LOSSY_OPERATIONS: usize = 60_000;
 /// Elections of the runs under Sentinels and as a cluster.
