@@ -160,8 +160,9 @@ async fn measure(name: &str, place: &Place, export: &Export, floor: impl Fn(Sect
         let compared = parts.into_iter().map(|part| import.compare(part));
         let mut compared = stream::iter(compared).buffered(AT_ONCE);
         let mut added = 0;
-        while let Some(found) = compared.next().await {
-            added += found.expect("compared").counts.iter().map(|(_, count)| count).sum::<u64>();
+        while let Some(compared) = compared.next().await {
+            let found = import.name(compared.expect("compared"));
+            added += found.counts.iter().map(|(_, count)| count).sum::<u64>();
         }
         let took = start.elapsed();
         assert_eq!(added, facts as u64, "every fact is added once");

@@ -22,7 +22,7 @@ use super::exported;
 use super::found::found as shown;
 use crate::domain::audit::Actor;
 use crate::engine::admin::Administration;
-use crate::engine::admin::reconcile::{self, Found, ReconcileError, Reconciliation};
+use crate::engine::admin::reconcile::{self, Compared, ReconcileError, Reconciliation};
 use crate::grpc::admin_status::of_reconcile;
 use crate::grpc::caller::Authorization;
 use crate::grpc::error_reason::ErrorReason;
@@ -141,9 +141,9 @@ impl Stream {
         let mut slice = Slice::default();
         let end = loop {
             tokio::select! {
-                Some(found) = in_flight.next(), if !in_flight.is_empty() => {
+                Some(compared) = in_flight.next(), if !in_flight.is_empty() => {
                     lengths.pop();
-                    answered = answer_part(answers, found).await;
+                    answered = answer_part(reconciliation, answers, compared).await;
                     if answered.is_err() {
                         break Ok(());
                     }
@@ -169,11 +169,11 @@ impl Stream {
                 }
             }
         };
-        while let Some(found) = in_flight.next().await {
+        while let Some(compared) = in_flight.next().await {
             // After an answer that could not be sent, no more are: the caller relies on their
             // order.
             if answered.is_ok() {
-                answered = answer_part(answers, found).await;
+                answered = answer_part(reconciliation, answers, compared).await;
             }
         }
         answered.and(end)
@@ -271,7 +271,7 @@ impl Sender {
 async fn compare_part(
     reconciliation: Arc<Reconciliation>,
     part: reconcile::Part,
-) -> Result<Found, ReconcileError> {
+) -> Result<Compared, ReconcileError> {
     let compared = tokio::spawn(async move { reconciliation.compare(part).await });
     compared.await.unwrap_or_else(|ended| match ended.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
@@ -279,8 +279,12 @@ async fn compare_part(
     })
 }
 
-async fn answer_part(answers: &Sender, found: Result<Found, ReconcileError>) -> Result<(), Status> {
-    let found = found.map_err(of_reconcile)?;
+async fn answer_part(
+    reconciliation: &Reconciliation,
+    answers: &Sender,
+    compared: Result<Compared, ReconcileError>,
+) -> Result<(), Status> {
+    let found = reconciliation.name(compared.map_err(of_reconcile)?);
     answers.send(shown(&found)).await
 }
 

@@ -32,7 +32,9 @@ use crate::domain::id::{AppId, GroupId, Name, UserId};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::ledger::LedgerError;
-use crate::ledger::reconcile::{ClaimedGroup, ExpectedState, PageToken, Repair, Section, Tracking};
+use crate::ledger::reconcile::{
+    ClaimedGroup, Difference, ExpectedState, PageToken, Repair, Section, Tracking,
+};
 use crate::store::Fingerprints;
 
 mod report;
@@ -124,6 +126,14 @@ pub struct Part {
     pub groups: Vec<ExportedGroup>,
     /// Subjects that an interrupted earlier run has compared.
     pub done: Done,
+}
+
+/// A part that was compared, and whose differences have no names yet.
+#[derive(Debug)]
+pub struct Compared {
+    part: Part,
+    listed: Vec<Difference>,
+    found: Found,
 }
 
 /// A group of the export.
@@ -303,8 +313,8 @@ impl Reconciliation {
         self.begin.repair != Repair::No
     }
 
-    /// Compares a part of the export.
-    pub async fn compare(&self, part: Part) -> Result<Found, ReconcileError> {
+    /// Compares a part of the export; several may be compared at a time.
+    pub async fn compare(&self, part: Part) -> Result<Compared, ReconcileError> {
         let mut found = Found::default();
         let claims = self.claims(&part, &mut found)?;
         let differences = self.compare_claims(claims).await?;
@@ -315,10 +325,19 @@ impl Reconciliation {
         found.members_skipped = members;
         // Skipped groups are always listed, since nothing else repairs them.
         let listed = if self.begin.names { differences } else { of_other_type };
+        Ok(Compared { part, listed, found })
+    }
+
+    /// Names the differences of a part. Called in the order of the parts: each names users that
+    /// were listed by fingerprint before.
+    #[must_use]
+    pub fn name(&self, compared: Compared) -> Found {
+        let Compared { part, listed, found } = compared;
         let named = Named::new(&self.ids, &part, &listed);
-        found.resolved = memory.unnamed.resolve(&self.ids, &part);
-        found.differences = named.name(&listed, &mut memory.unnamed);
-        Ok(found)
+        let mut memory = self.memory();
+        let resolved = memory.unnamed.resolve(&self.ids, &part);
+        let differences = named.name(&listed, &mut memory.unnamed);
+        Found { differences, resolved, ..found }
     }
 
     /// Returns the claims of a part, by fingerprints. Nothing is recorded of a part that is
