@@ -17,6 +17,7 @@ mod events_once;
 mod fuzz_corpus;
 mod metering;
 mod model;
+mod reconciliation;
 mod statements;
 mod store;
 #[path = "../support/mod.rs"]
