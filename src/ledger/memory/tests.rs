@@ -238,7 +238,8 @@ async fn a_large_take_crosses_the_highest_threshold_once() {
     assert_eq!(crossed, [(1000, 100)]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+// On one thread: its other steps cannot be done before the caller stops waiting.
+#[tokio::test]
 async fn a_large_take_is_finished_for_a_caller_that_stopped_waiting() {
     let store = open();
     let schedule = limited(LimitId::AccountsPerApp, 1000);
