@@ -5,8 +5,8 @@
 //! numbers), [`bounds`] (the value that applies), [`calendar`],
 //! [`purchase`], [`terms`], [`timeline`] and [`refund`] (purchases, their validity and their
 //! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
-//! [`operation`] (operations and their effects), [`take`] (how takes are carried out),
-//! [`hold`] (provisional takes),
+//! [`operation`] (operations and their effects), [`take`] (how takes are carried out), [`hold`]
+//! (provisional takes),
 //! [`checks`] (violations by the counts of a store),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),

@@ -9,7 +9,6 @@ local most, used = tonumber(limits) or math.huge, tonumber(redis.call('GET', KEY
 return decide_all(function(number, at)
   local bucket, user = KEYS[number + 3], ARGV[at + 1]
   if redis.call('SISMEMBER', bucket, user) == 1 then return not is_held(user) and 'H' or nil end
-  if used >= most and expired > 0 then return nil end
   if used >= most then return 'D', 'a' .. used end
   if not stays('a', used, most) then return nil end
   writes = writes or redis.call('INCRBY', writes_key, 1)

@@ -19,7 +19,6 @@ local function add(one_way, mine, my_fans, theirs, their_fans, me, friend)
   local theirs_before = theirs_grows and redis.call('SCARD', theirs)
   if mine_grows and before >= most then note = 'f' .. before end
   if theirs_grows and theirs_before >= most then note = note .. 'p' .. theirs_before end
-  if note ~= '' and expired > 0 then return nil end
   if note ~= '' then return 'D', note end
   if mine_grows and not stays('f' .. me, before, most) then return nil end
   if theirs_grows and not stays('f' .. friend, theirs_before, most) then return nil end

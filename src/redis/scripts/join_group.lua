@@ -17,7 +17,8 @@ if is_plain and not ARGV[8] and ARGV[6] == '0' and redis.call('EXISTS', KEYS[#KE
     local groups_most = is_counted and tonumber(per_user) or math.huge
     local members = redis.call('SCARD', members_key)
 -- include plain_join
-    if letter then
+    -- What has expired may be what denies it.
+    if letter and (letter ~= 'D' or expired == 0) then
       local segment = letter == 'D' and redis.call('HGET', KEYS[1], named .. part) or ''
       writes = writes or tonumber(redis.call('GET', writes_key) or 0)
       return {now, writes, letter, segment, note, name, own}

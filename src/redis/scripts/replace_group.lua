@@ -39,8 +39,8 @@ own = ARGV[8] == '-' and own or ARGV[8]
 if said[1] == 'D' and not is_whole then return answer(name, own) end
 if aborts(true) then return answer(name, own) end
 said[1] = (said[1] == 'G' or said[1] == 'Q') and 'S' or 'A'
-if exceeds_facts(#new) then return {now, 'facts_full'} end
-if exceeds_holds() then return {now, 'holds_full'} end
+local new_facts = #new
+-- include within_bounds
 if mode == 'C' then return answer(name, own, 0, '') end
 -- include rename_group
 write_members(kind)

@@ -233,9 +233,7 @@ def test_an_interrupted_import_is_logged_with_its_counts(sidecar, end):
         assert end != "wrong" or counted == parts * size
 
 
-@pytest.mark.parametrize("attempt", range(10))
-def test_late_users_are_named_in_later_responses(sidecar, attempt):
-    # Several messages are compared at a time, and any of them may be the first.
+def test_late_users_are_named_in_later_responses(sidecar):
     with App(sidecar) as app:
         app.upgrade()
         app.create_accounts("a", "b")

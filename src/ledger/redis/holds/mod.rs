@@ -2,10 +2,10 @@
 //!
 //! A script whose result facts that have expired may change writes nothing and returns them; they
 //! are removed (`expired`), by one call at a time (`removals`), and the script is called again. So
-//! no decision depends on an expired fact. A hold that a
-//! caller ends is read first (`record`), since its facts determine the keys; the script that ends
-//! it (`end`) compares that nothing has changed meanwhile. What has expired before its confirmation
-//! is taken anew by the scripts of takes (`retake`).
+//! no decision depends on an expired fact. A hold that a caller ends is read first (`record`),
+//! since its facts determine the keys; the script that ends it (`end`) compares that nothing has
+//! changed meanwhile. What has expired before its confirmation is taken anew by the scripts of
+//! takes (`retake`).
 
 mod argument;
 mod end;

@@ -1,7 +1,7 @@
 -- Begins a script that decides operations of several callers, each by itself, in order. Each is
--- about one user, in mode E, crosses no threshold and is about no fact that is held, and is not denied while facts have expired; any other one
--- is left to its own script, and nothing was written for it. Nothing outside of decide can fail
--- after the first write.
+-- about one user, in mode E, crosses no threshold, is about no fact that is held, and is not denied
+-- while facts have expired, which may be what denies it; any other one is left to its own script,
+-- and nothing was written for it. Nothing outside of decide can fail after the first write.
 -- Needs begin.lua. Behind the letter of an operation's kind is by how many ms its deadline is before
 -- that of the call, if it is.
 -- Result: letters, '-' for one that is left; the notes of denials; a list of their groups.
@@ -20,6 +20,7 @@ local function decide_all(decide, first, step)
     if #kind == 1 or string.sub(kind, 2) - spare <= 0 then
       is_decided, letter, note, detail = pcall(decide, number, at)
     end
+    if letter == 'D' and expired > 0 then letter = nil end
     number = number + 1
     said[number] = is_decided and letter or '-'
     if letter == 'D' and is_decided then

@@ -16,8 +16,7 @@ local function ends(fact, index)
   local refs = refs_of(fact)
   if own then set_state(own, tonumber(index), 'r') end
   if not refs then
-    if not own then redis.call('ZREM', expiry_key, fact) end
-    is_moved = is_moved or not own
+    if not own then drop_refs(fact) end
     return false
   end
   local left, expiry = '', 0

@@ -1,9 +1,9 @@
 -- Decides the join of one user in mode E. letter: A, H or D, with the note of a denial; nil, and
--- nothing was written, if it would cross a threshold, if the member is held, or if facts have
--- expired that may concern it: all other members, or one of those that deny it.
+-- nothing was written, if it would cross a threshold, if the member is held, or if all other
+-- members may have expired.
 -- Needs: members_key, groups_key, group, user, members, most, groups_most.
 local letter, note, groups = nil, '', redis.call('SCARD', groups_key)
-if expired > 0 and (members <= expired or members >= most or groups >= groups_most) then
+if expired > 0 and members <= expired then
   letter = nil
 elseif members >= most or groups >= groups_most then
   letter = 'H'

@@ -1,4 +1,4 @@
--- Refuses a take beyond the facts of an unregistered app or the facts in records of holds, before the
+-- Refuses a take beyond the facts of an unregistered app, or those in records of holds, before the
 -- first write. Needs new_facts: how many facts are taken anew.
 if exceeds_facts(new_facts) then
 -- include due
