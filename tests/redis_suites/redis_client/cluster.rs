@@ -8,7 +8,7 @@ use imquota::redis::client::{Client, OpenError};
 use imquota::redis::options::Topology;
 
 use super::servers::{Server, free_port};
-use super::{WAIT_MAX, at, count, options, scripts, standalone};
+use super::{WAIT_MAX, at, count, count_after_kill, options, scripts, standalone};
 use crate::support::logs::Logs;
 
 /// The slot of "foo".
@@ -165,7 +165,7 @@ async fn the_replica_of_a_dead_node_serves_its_slots() {
     replica.until("it has the count", || replica.cli(&["DBSIZE"]).trim() == "1");
     nodes[2].kill();
     // The slots of the others are served; those of the dead node wait for the election.
-    let _ = count(&client, "foo", Duration::from_millis(100)).await;
+    let _ = count_after_kill(&client, "foo", Duration::from_millis(100)).await;
     let others = ["bar", "hello"].map(|key| (key, count(&client, key, WAIT_MAX)));
     for (key, answer) in others {
         assert_eq!(answer.await, Ok(1), "{key}");

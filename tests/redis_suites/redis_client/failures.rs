@@ -6,7 +6,7 @@ use imquota::clock::Stopwatch;
 use imquota::redis::client::{CallError, Client};
 
 use super::servers::Server;
-use super::{WAIT_MAX, count, scripts, standalone};
+use super::{WAIT_MAX, count, count_after_kill, scripts, standalone};
 
 /// The timeout for a server that does not reply.
 const SHORT: Duration = Duration::from_millis(300);
@@ -41,8 +41,8 @@ async fn a_call_to_a_dead_server_is_refused_at_its_timeout() {
     let mut server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     server.kill();
-    // The first call may have used the dying connection.
-    let _ = count(&client, "k", SHORT).await;
+    let answer = count_after_kill(&client, "k", SHORT).await;
+    assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
     let clock = Stopwatch::start();
     let answer = count(&client, "k", SHORT).await;
     assert!(
@@ -57,7 +57,8 @@ async fn a_call_waits_for_a_restarted_server() {
     let mut server = Server::start(&[]);
     let client = Client::open(standalone(server.port), scripts()).await.expect("opened");
     server.kill();
-    let _ = count(&client, "k", SHORT).await;
+    let answer = count_after_kill(&client, "k", SHORT).await;
+    assert!(matches!(answer, Err(CallError::Refused(_))), "{answer:?}");
     let (answer, ()) = tokio::join!(count(&client, "k", WAIT_MAX), async { server.restart() });
     assert_eq!(answer, Ok(1));
 }
