@@ -1,4 +1,4 @@
-//! `imquota admin`: registers apps, sells them editions and add-ons, and refunds purchases.
+//! `imquota admin`: registers apps, and sells, refunds and exchanges editions and add-ons.
 //!
 //! A change without `--request-id` gets a random one before the first attempt. An attempt whose
 //! outcome is unknown, or that a busy or restarting sidecar refused, is retried a few times with
@@ -141,6 +141,39 @@ enum Change {
         /// The request id of the purchase, as get-app shows it
         purchase: String,
     },
+    /// Refund what remains of the current edition and sell another one, as one change.
+    ///
+    /// Add-ons that raise nothing under the new edition are refunded too. `imquota admin preview`
+    /// shows the sum.
+    #[command(after_help = "\
+Example:
+  imquota admin change-edition demo premium --months 1 --max-sum-fen 150000")]
+    ChangeEdition {
+        #[command(flatten)]
+        of: ChangeArgs,
+        /// An edition of the catalog
+        edition: String,
+        #[command(flatten)]
+        term: Term,
+        #[command(flatten)]
+        sum: MaxSum,
+    },
+    /// Refund what remains of an add-on and sell another one, as one change.
+    #[command(after_help = "\
+Example:
+  imquota admin exchange-add-on demo groups-per-user-400 groups-per-user-700 --months 1")]
+    ExchangeAddOn {
+        #[command(flatten)]
+        of: ChangeArgs,
+        /// The add-on in force
+        replaced: String,
+        /// An add-on of the catalog
+        add_on: String,
+        #[command(flatten)]
+        term: Term,
+        #[command(flatten)]
+        sum: MaxSum,
+    },
     /// Set the number of days for which messages are retained.
     #[command(after_help = "Example:\n  imquota admin set-message-retention demo 30")]
     SetMessageRetention {
@@ -184,6 +217,14 @@ struct Term {
     months: u32,
 }
 
+#[derive(Debug, Clone, Args)]
+struct MaxSum {
+    /// Highest sum to pay, in fen, as the preview shows it; a higher one is refused, and a negative
+    /// one is paid out
+    #[arg(long = "max-sum-fen", value_name = "FEN", allow_negative_numbers = true)]
+    max_sum_fen: Option<i64>,
+}
+
 impl Change {
     fn of(&mut self) -> &mut ChangeArgs {
         match self {
@@ -191,6 +232,8 @@ impl Change {
             | Self::PurchaseEdition { of, .. }
             | Self::RenewEdition { of, .. }
             | Self::RefundPurchase { of, .. }
+            | Self::ChangeEdition { of, .. }
+            | Self::ExchangeAddOn { of, .. }
             | Self::SetMessageRetention { of, .. }
             | Self::GrantAddOn { of, .. } => of,
         }
@@ -306,6 +349,30 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Resul
             let request =
                 pb::RefundPurchaseRequest { app_id, request_id, purchase_request_id, effective_at };
             session.finish(client.refund_purchase(session.request(request)).await)
+        }
+        Change::ChangeEdition { edition: edition_id, term: Term { months }, sum, .. } => {
+            let max_sum_fen = sum.max_sum_fen;
+            let request = pb::ChangeEditionRequest {
+                app_id,
+                request_id,
+                edition_id,
+                months,
+                max_sum_fen,
+                effective_at,
+            };
+            session.finish(client.change_edition(session.request(request)).await)
+        }
+        Change::ExchangeAddOn { replaced, add_on, term: Term { months }, sum, .. } => {
+            let request = pb::ExchangeAddOnRequest {
+                app_id,
+                request_id,
+                replaced_add_on_id: replaced,
+                add_on_id: add_on,
+                months,
+                max_sum_fen: sum.max_sum_fen,
+                effective_at,
+            };
+            session.finish(client.exchange_add_on(session.request(request)).await)
         }
         Change::SetMessageRetention { days, .. } => {
             let mut client = MeteringServiceClient::new(session.channel());

@@ -45,6 +45,8 @@ pub enum Inspect {
     #[command(after_help = "\
 Example:
   imquota admin preview demo --grant-add-on members-2000 --months 1
+  imquota admin preview demo --change-edition premium --months 1
+  imquota admin preview demo --exchange-add-on members-2000 --for members-6000 --months 1
   imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice
   imquota admin preview demo --refund-purchase order-4711 --everybody --timeout-ms 600000")]
     Preview(Preview),
@@ -123,6 +125,16 @@ pub struct Preview {
     /// Preview the refund of the purchase with this request id
     #[arg(long, value_name = "REQUEST", group = "change")]
     refund_purchase: Option<String>,
+    /// Preview the change to this edition
+    #[arg(long, value_name = "EDITION", group = "change", requires = "months")]
+    change_edition: Option<String>,
+    /// Preview the exchange of this add-on, which is in force
+    #[arg(long, value_name = "ADD-ON", group = "change", requires = "months")]
+    #[arg(requires = "exchanged_for")]
+    exchange_add_on: Option<String>,
+    /// The add-on that is bought in the exchange
+    #[arg(long = "for", value_name = "ADD-ON", requires = "exchange_add_on")]
+    exchanged_for: Option<String>,
     /// Duration of the purchase in months, 1-24
     #[arg(long, value_name = "N")]
     months: Option<u32>,
@@ -255,9 +267,17 @@ impl Preview {
             .grant_add_on
             .map(|add_on_id| Change::GrantAddOn(pb::PreviewedAddOn { add_on_id, months }));
         let refund = self.refund_purchase.map(Change::RefundPurchaseRequestId);
+        let changed = self
+            .change_edition
+            .map(|edition_id| Change::ChangeEdition(pb::PreviewedEdition { edition_id, months }));
+        let add_on_id = self.exchanged_for.unwrap_or_default();
+        let exchanged = self.exchange_add_on.map(|replaced_add_on_id| {
+            let exchange = pb::PreviewedExchange { replaced_add_on_id, add_on_id, months };
+            Change::ExchangeAddOn(exchange)
+        });
         pb::PreviewEntitlementRequest {
             app_id: self.app,
-            change: edition.or(renewal).or(add_on).or(refund),
+            change: edition.or(renewal).or(add_on).or(refund).or(changed).or(exchanged),
             at: self.at,
             user_ids: self.users,
             group_ids: self.groups,

@@ -91,7 +91,7 @@ pub enum Command {
 pub enum ClientCommand {
     /// Check whether a sidecar is serving; the exit code is 0 only if it is.
     Health(health::Health),
-    /// Register apps, sell and refund editions and add-ons, and read the audit log.
+    /// Register apps, sell, refund and exchange editions and add-ons, and read the audit log.
     Admin(Box<admin::Admin>),
     /// Take and release quota as an IM server does; a repeated call counts once.
     Quota(quota::Quota),

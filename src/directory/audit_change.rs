@@ -27,6 +27,8 @@ pub enum AuditChange {
     Purchased,
     /// A purchase was refunded; the app's record has the refund.
     Refunded,
+    /// Purchases were exchanged for another; the app's record has the refunds and the purchase.
+    Exchanged,
     /// The retention of messages was set.
     RetentionSet {
         /// Number of days.
@@ -59,6 +61,7 @@ impl AuditChange {
                 Some(Self::Purchased)
             }
             Action::RefundPurchase => Some(Self::Refunded),
+            Action::ChangeEdition | Action::ExchangeAddOn => Some(Self::Exchanged),
             Action::SetMessageRetention => {
                 let RetentionRequest { days, .. } = parse(&event.request)?;
                 Some(Self::RetentionSet { days })
@@ -91,7 +94,7 @@ impl AuditChange {
     /// Returns whether the change is one of the app's sales.
     #[must_use]
     pub fn is_sale(self) -> bool {
-        matches!(self, Self::Purchased | Self::Refunded)
+        matches!(self, Self::Purchased | Self::Refunded | Self::Exchanged)
     }
 }
 
@@ -307,6 +310,8 @@ mod tests {
             ("RenewEdition", "{}", "{}", Some(AuditChange::Purchased)),
             ("GrantAddOn", "{}", "{}", Some(AuditChange::Purchased)),
             ("RefundPurchase", "{}", "{}", Some(AuditChange::Refunded)),
+            ("ChangeEdition", "{}", "{}", Some(AuditChange::Exchanged)),
+            ("ExchangeAddOn", "{}", "{}", Some(AuditChange::Exchanged)),
             ("SetMessageRetention", RETENTION, "{}", Some(AuditChange::RetentionSet { days: 30 })),
             (
                 "SetMessageRetention",

@@ -40,6 +40,10 @@ pub enum Action {
     GrantAddOn,
     /// Refunds a purchase.
     RefundPurchase,
+    /// Refunds the edition in force and sells another one.
+    ChangeEdition,
+    /// Refunds an add-on and sells another one.
+    ExchangeAddOn,
     /// Sets the retention of messages.
     SetMessageRetention,
     /// Tracks changes of facts.
@@ -68,12 +72,14 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::CreateApp,
         Self::PurchaseEdition,
         Self::RenewEdition,
         Self::GrantAddOn,
         Self::RefundPurchase,
+        Self::ChangeEdition,
+        Self::ExchangeAddOn,
         Self::SetMessageRetention,
         Self::TrackChanges,
         Self::Reconcile,
@@ -103,6 +109,8 @@ impl Action {
             Self::RenewEdition => "RenewEdition",
             Self::GrantAddOn => "GrantAddOn",
             Self::RefundPurchase => "RefundPurchase",
+            Self::ChangeEdition => "ChangeEdition",
+            Self::ExchangeAddOn => "ExchangeAddOn",
             Self::SetMessageRetention => "SetMessageRetention",
             Self::TrackChanges => "TrackChanges",
             Self::Reconcile => "Reconcile",

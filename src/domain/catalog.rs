@@ -226,6 +226,16 @@ impl Catalog {
     }
 }
 
+impl AddOn {
+    /// Returns whether it raises its limit above the value that an edition sets; not if the edition
+    /// does not set that limit, or does not allow add-ons.
+    #[must_use]
+    pub fn raises(&self, edition: &Edition) -> bool {
+        let of_edition = edition.limit(&self.limit_id);
+        edition.add_ons_allowed && of_edition.is_some_and(|limit| self.limit > limit)
+    }
+}
+
 impl Edition {
     /// Returns the value that the edition sets for a limit; `None` if it does not set it.
     #[must_use]

@@ -3,10 +3,10 @@
 //! Time and ids are passed in as values. Reading order: [`id`] and [`time`] (the basic types),
 //! [`limits`] (the table of limits), [`limit`] and [`group_type`] (values), [`catalog`] (the
 //! numbers), [`bounds`] (the value that applies), [`calendar`],
-//! [`purchase`], [`terms`], [`timeline`] and [`refund`] (purchases, their validity and their
-//! refunds), [`schedule`] (limits at an instant), [`decision`] (outcomes and violations),
-//! [`operation`] (operations and their effects), [`take`] (how takes are carried out), [`hold`]
-//! (provisional takes),
+//! [`purchase`], [`terms`], [`timeline`], [`refund`] and [`exchange`] (purchases, their validity,
+//! and their refunds and exchanges), [`schedule`] (limits at an instant), [`decision`] (outcomes
+//! and violations), [`operation`] (operations and their effects), [`take`] (how takes are carried
+//! out), [`hold`] (provisional takes),
 //! [`checks`] (violations by the counts of a store),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
@@ -26,6 +26,7 @@ pub mod checks;
 pub mod clock_guard;
 pub mod decision;
 pub mod event;
+pub mod exchange;
 pub mod failure_policy;
 pub mod group_type;
 pub mod history;

@@ -1,12 +1,15 @@
 //! Purchases and refunds of an app, and the rules of purchasing.
 //!
 //! Sales are append-only: each purchase and refund has the instant from which it counts. Validity
-//! follows from all of them (`timeline`); the amount of a refund is computed in `refund`.
+//! follows from all of them (`timeline`); the amount of a refund is computed in `refund`. An
+//! exchange (`exchange`) is refunds and a purchase that one request made, in this order.
 
 use std::sync::Arc;
 
-use super::catalog::Catalog;
+use super::catalog::{AddOn, Catalog};
+use super::exchange::ExchangeRefusal;
 use super::id::{Name, RequestId};
+use super::limit::{Limit, LimitId};
 use super::month::Month;
 use super::terms::Terms;
 use super::text::quoted_names;
@@ -102,12 +105,22 @@ impl Sales {
         };
         let made = self.purchases.iter().position(|made| made.request_id.as_str() == request_id);
         if let Some(index) = made {
-            let refunds = self.refunds.iter().take_while(|made| made.made_after <= index).count();
-            return Some((until(index, refunds), until(index + 1, refunds)));
+            let refunds = self.refunds.iter().take_while(|made| made.made_after <= index);
+            let own = refunds.clone().filter(|made| made.request_id.as_str() == request_id);
+            let (refunds, own) = (refunds.count(), own.count());
+            return Some((until(index, refunds - own), until(index + 1, refunds)));
         }
         let index = self.refunds.iter().position(|made| made.request_id.as_str() == request_id)?;
         let purchases = self.refunds[index].made_after.min(self.purchases.len());
         Some((until(purchases, index), until(purchases, index + 1)))
+    }
+
+    /// Returns the refunds that the same request made as a purchase, by the purchase's index, each
+    /// with its index; none if that is not of an exchange.
+    pub fn exchanged_for(&self, purchase: usize) -> impl Iterator<Item = (usize, &Refund)> {
+        let request_id = &self.purchases[purchase].request_id;
+        let refunds = self.refunds.iter().enumerate();
+        refunds.filter(move |(_, refund)| refund.request_id == *request_id)
     }
 
     /// Returns the refund of a purchase, by the purchase's index.
@@ -162,7 +175,7 @@ pub enum Refusal {
     /// An edition is in force, or in its grace.
     #[error(
         "edition \"{edition}\" is in force: valid until {valid_until}, stops at {stops_at}; \
-         renew it instead"
+         renew it instead, or change to another edition"
     )]
     EditionInForce {
         /// The edition.
@@ -183,7 +196,8 @@ pub enum Refusal {
     EditionStopped(Name),
     /// An add-on of the same kind is in force.
     #[error(
-        "add-on \"{add_on}\" of the same kind is in force, stops at {stops_at}; refund it first"
+        "add-on \"{add_on}\" of the same kind is in force, stops at {stops_at}; exchange it for \
+         this one, or refund it first"
     )]
     AddOnInForce {
         /// The add-on in force.
@@ -191,6 +205,26 @@ pub enum Refusal {
         /// When its grace is over.
         stops_at: String,
     },
+    /// The add-on has no effect under the edition in force.
+    #[error(
+        "add-on \"{add_on}\" raises {limit_id} to {raised}, which edition \"{edition}\" \
+         {of_edition}"
+    )]
+    RaisesNothing {
+        /// The add-on requested.
+        add_on: Name,
+        /// Its limit.
+        limit_id: LimitId,
+        /// The value of the add-on.
+        raised: Limit,
+        /// The edition in force.
+        edition: Name,
+        /// What the edition sets instead, in words.
+        of_edition: String,
+    },
+    /// A rule of exchanges refuses it.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeRefusal),
     /// The purchase has been refunded already.
     #[error("purchase \"{purchase}\" was refunded by request \"{by}\" already")]
     Refunded {
@@ -336,18 +370,24 @@ pub fn sell(
             (item(edition), price)
         }
         Order::AddOn(id) => {
-            let add_on = catalog.add_on(id).ok_or_else(|| {
-                let known = catalog.add_ons.iter().map(|add_on| add_on.id.as_str());
-                Refusal::UnknownAddOn { id: id.to_owned(), known: quoted_names(known) }
-            })?;
-            check_add_on(catalog, sales, &timeline, id, at)?;
+            let add_on = add_on_for_sale(catalog, id)?;
+            check_add_on(catalog, sales, &timeline, add_on, at)?;
             (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month)
         }
     };
     Ok((item, price.saturating_mul(months.into())))
 }
 
-fn edition_for_sale(catalog: &Catalog, id: &str) -> Result<(Name, i64), Refusal> {
+/// Returns an add-on of the catalog.
+pub(super) fn add_on_for_sale<'a>(catalog: &'a Catalog, id: &str) -> Result<&'a AddOn, Refusal> {
+    catalog.add_on(id).ok_or_else(|| {
+        let known = catalog.add_ons.iter().map(|add_on| add_on.id.as_str());
+        Refusal::UnknownAddOn { id: id.to_owned(), known: quoted_names(known) }
+    })
+}
+
+/// Returns an edition that is for sale, and its price of a month.
+pub(super) fn edition_for_sale(catalog: &Catalog, id: &str) -> Result<(Name, i64), Refusal> {
     catalog
         .edition(id)
         .and_then(|edition| Some((edition.id.clone(), edition.price_fen_per_month?)))
@@ -362,19 +402,31 @@ fn check_add_on(
     catalog: &Catalog,
     sales: &Sales,
     timeline: &Timeline,
-    id: &str,
+    add_on: &AddOn,
     at: Timestamp,
 ) -> Result<(), Refusal> {
-    let (edition, state) = timeline.edition_at(at);
+    let (name, state) = timeline.edition_at(at);
     if state == ServiceState::Stopped {
-        return Err(Refusal::EditionStopped(edition));
+        return Err(Refusal::EditionStopped(name));
     }
-    if !sales.edition(catalog, &edition, at).is_some_and(|edition| edition.add_ons_allowed) {
-        return Err(Refusal::AddOnsNotAllowed(edition));
+    let edition = sales.edition(catalog, &name, at).filter(|edition| edition.add_ons_allowed);
+    let Some(edition) = edition else { return Err(Refusal::AddOnsNotAllowed(name)) };
+    if !add_on.raises(edition) {
+        let of_edition = match edition.limit(&add_on.limit_id) {
+            Some(limit) => format!("sets to {limit} already"),
+            None => "does not limit".to_owned(),
+        };
+        return Err(Refusal::RaisesNothing {
+            add_on: add_on.id.clone(),
+            limit_id: add_on.limit_id.clone(),
+            raised: add_on.limit,
+            edition: name,
+            of_edition,
+        });
     }
-    let wanted_kind = catalog.add_on(id).map(|add_on| &add_on.limit_id);
     let kind = |id: &Name| sales.add_on(catalog, id, at).map(|add_on| &add_on.limit_id);
-    let same_kind = |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == wanted_kind;
+    let same_kind =
+        |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == Some(&add_on.limit_id);
     match timeline.add_ons.iter().find(same_kind) {
         Some(run) => Err(Refusal::AddOnInForce {
             add_on: run.add_on.clone(),

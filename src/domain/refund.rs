@@ -2,11 +2,12 @@
 //!
 //! The price less the used share of it by days, the running day counting as used; soon after the
 //! purchase the whole price, as often as the catalog allows. A renewal that has not begun counts as
-//! unused.
+//! unused. An exchange pays back by days alone.
 
+use super::calendar::Zone;
 use super::catalog::Catalog;
 use super::id::RequestId;
-use super::purchase::{DaysUsed, Refund, Refusal, Sales};
+use super::purchase::{DaysUsed, Period, Refund, Refusal, Sales};
 use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::Timeline;
@@ -44,6 +45,17 @@ impl Remaining {
         Ok(Self { price_fen, days, days_used, in_full, refund_fen })
     }
 
+    /// Returns the remaining value, at an instant, of a purchase with this price and period: by
+    /// days alone, and nothing once the period has ended.
+    pub(super) fn by_days(zone: Zone, price_fen: i64, valid: Period, at: Timestamp) -> Self {
+        let day = |at| i64::from(zone.day_of(at).number());
+        let last = day(Timestamp::from_millis(valid.until.as_millis() - 1));
+        let days = last - day(valid.from) + 1;
+        let days_used = if at < valid.from { 0 } else { days.min(day(at) - day(valid.from) + 1) };
+        let refund_fen = share(price_fen, days - days_used, days);
+        Self { price_fen, days, days_used, in_full: false, refund_fen }
+    }
+
     /// Returns the days that the record of the refund stores.
     #[must_use]
     pub fn used(&self) -> DaysUsed {
@@ -67,7 +79,18 @@ impl Refund {
             Refusal::UnknownPurchase { id: bought_by.to_string(), known: quoted_names(made) }
         })?;
         let remaining = refund(catalog, sales, purchase, at)?;
-        Ok(Self {
+        Ok(Self::with_figures(sales, request_id, purchase, remaining, at))
+    }
+
+    /// Returns the refund of a purchase, by its index, with these figures.
+    pub(super) fn with_figures(
+        sales: &Sales,
+        request_id: RequestId,
+        purchase: usize,
+        remaining: Remaining,
+        at: Timestamp,
+    ) -> Self {
+        Self {
             request_id,
             purchase,
             made_after: sales.purchases.len(),
@@ -75,7 +98,7 @@ impl Refund {
             in_full: remaining.in_full,
             used: Some(remaining.used()),
             at,
-        })
+        }
     }
 }
 
@@ -101,10 +124,7 @@ pub fn refund(
     if valid.until <= at {
         return Err(Refusal::NothingLeft { purchase: request_id(), until: zone.show(valid.until) });
     }
-    let day = |at| i64::from(zone.day_of(at).number());
-    let last = day(Timestamp::from_millis(valid.until.as_millis() - 1));
-    let days = last - day(valid.from) + 1;
-    let days_used = if at < valid.from { 0 } else { day(at) - day(valid.from) + 1 };
+    let figures = Remaining::by_days(zone, purchase.price_fen, valid, at);
     let rules = catalog.validity;
     // A renewal that has not begun is refunded in full because all of its days are left. That does
     // not use up any of the full refunds that are granted soon after a purchase, although records
@@ -114,9 +134,8 @@ pub fn refund(
     let made_in_full = sales.refunds.iter().filter(was_whole).count();
     let is_soon = at < purchase.at + rules.full_refund_within();
     let in_full = begun(index, at) && is_soon && made_in_full < rules.full_refunds_per_app;
-    let price_fen = purchase.price_fen;
-    let refund_fen = if in_full { price_fen } else { share(price_fen, days - days_used, days) };
-    Ok(Remaining { price_fen, days, days_used, in_full, refund_fen })
+    let refund_fen = if in_full { figures.price_fen } else { figures.refund_fen };
+    Ok(Remaining { in_full, refund_fen, ..figures })
 }
 
 /// `price * left / days`, rounded half up.

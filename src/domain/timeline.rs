@@ -122,12 +122,13 @@ impl Timeline {
     }
 
     /// Ends the refunded purchase immediately, without grace; removes a renewal that has not begun.
+    /// Of a purchase that has ended, as an exchange may pay back, only the grace ends.
     fn take_back(&mut self, catalog: &Catalog, purchases: &[Purchase], refund: &Refund) {
         let (index, at) = (refund.purchase, refund.at);
         if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == index) {
             run.in_force.until = at;
             run.refunded = true;
-            self.valid[index].until = at;
+            self.valid[index].until = at.min(self.valid[index].until);
             return;
         }
         let Some(run) = self.editions.iter_mut().find(|run| run.parts.last() == Some(&index))
@@ -141,10 +142,10 @@ impl Timeline {
             run.end(catalog.zone, catalog.validity.edition_grace_days);
             valid.until = valid.from;
         } else {
-            run.valid.until = at;
+            run.refunded = at < run.valid.until;
+            run.valid.until = at.min(run.valid.until);
             run.stops_at = at;
-            run.refunded = true;
-            valid.until = at;
+            valid.until = at.min(valid.until);
         }
     }
 
@@ -273,6 +274,12 @@ impl AddOnRun {
 }
 
 impl EditionRun {
+    /// Returns the indices of its purchases that were not refunded, in the order of purchase.
+    #[must_use]
+    pub fn purchases(&self) -> &[usize] {
+        &self.parts
+    }
+
     fn end(&mut self, zone: Zone, grace_days: u32) {
         let end = self.anchor.end_after_months(self.months);
         self.valid.until = zone.start_of(end);

@@ -6,10 +6,11 @@
 //! none helps, nothing is offered. So nothing is offered if the type's own cap, the group's own
 //! limit or a daily limit is violated, nor if two purchases would be needed.
 //!
-//! For sale are the add-ons that the current edition may buy, in place of an add-on of the same
-//! kind that is in force, and the other editions. An edition that lowers a limit of the same part
-//! (accounts, friends, or groups) is not offered: the count against that limit is not part of the
-//! result.
+//! For sale are the add-ons that the current edition may buy, in exchange for an add-on of the same
+//! kind that is in force, and the other editions, in exchange for a purchased one. Add-ons in force
+//! that still raise a limit under the new edition stay and count. An edition that lowers a limit of
+//! the same part (accounts, friends, or groups) is not offered: the count against that limit is not
+//! part of the result.
 //!
 //! Against the limit of the peer's friends nothing is offered to the user who adds; a purchase that
 //! lifts it too is offered against that user's own limit.
@@ -17,7 +18,7 @@
 use super::catalog::{AddOn, Catalog, Edition};
 use super::decision::{Reason, Violation};
 use super::id::Name;
-use super::limit::{Limit, LimitId, Source};
+use super::limit::{Bound, Limit, LimitId, Source};
 use super::limits::{Part, Relation, Sale};
 use super::schedule::Limits;
 
@@ -39,7 +40,8 @@ pub struct Upgrade {
     pub new_limit: Limit,
     /// Price of a month, in fen.
     pub price_fen_per_month: i64,
-    /// The add-on of the same kind that is in force and must be refunded first.
+    /// The purchased edition, or the add-on of the same kind, that is in force and is exchanged for
+    /// the item; `None` if the item is bought in addition.
     pub replaces: Option<Name>,
 }
 
@@ -68,13 +70,13 @@ pub fn upgrades(
     }
     let helps = |purchase: &Purchase<'_>| {
         let lifts = |of: &Violation| {
-            purchase.limit(catalog, of).is_some_and(|it| it.admits_one_more(of.used))
+            purchase.limit(catalog, limits, of).is_some_and(|it| it.admits_one_more(of.used))
         };
         violations.iter().all(lifts) && purchase.keeps(catalog, limits, violation)
     };
     let offers = purchases(catalog, limits).filter(helps).filter_map(|purchase| {
-        let new_limit = purchase.limit(catalog, violation)?;
-        Some(purchase.offer(new_limit, violation))
+        let new_limit = purchase.limit(catalog, limits, violation)?;
+        Some(purchase.offer(catalog, limits, new_limit))
     });
     offers
         .min_by_key(|upgrade| (upgrade.price_fen_per_month, upgrade.new_limit))
@@ -82,8 +84,7 @@ pub fn upgrades(
         .collect()
 }
 
-/// Returns every purchase that the app may make now, once it has refunded the add-on that the
-/// purchase replaces.
+/// Returns every purchase that the app may make now, some of them in exchange for what it has.
 fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item = Purchase<'a>> {
     let runs = catalog.edition(limits.edition.as_str());
     let buyer = runs.filter(|edition| edition.add_ons_allowed);
@@ -100,12 +101,12 @@ fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item
 impl Purchase<'_> {
     /// Returns the value of the violated limit after the purchase, capped by the group's type and
     /// own limit; `None` if the purchase does not change that limit.
-    fn limit(self, catalog: &Catalog, violation: &Violation) -> Option<Limit> {
+    fn limit(self, catalog: &Catalog, limits: &Limits, violation: &Violation) -> Option<Limit> {
         let id = &violation.limit_id;
         let sold = match self {
             Self::Edition(edition, _) if part(id).is_some() => {
                 let mut ids = sold_as(violation);
-                let found = ids.find_map(|id| catalog.edition_limit(edition, &id));
+                let found = ids.find_map(|id| limit_under(catalog, limits, edition, &id));
                 found.unwrap_or(Limit::Unlimited)
             }
             Self::AddOn(add_on, edition) => {
@@ -124,23 +125,45 @@ impl Purchase<'_> {
         let of_part = part(&violation.limit_id);
         let mut same_part = limits.sold.iter().filter(|(id, _)| part(id) == of_part);
         same_part.all(|(id, bound)| {
-            catalog.edition_limit(edition, id).unwrap_or(Limit::Unlimited) >= bound.limit
+            limit_under(catalog, limits, edition, id).unwrap_or(Limit::Unlimited) >= bound.limit
         })
     }
 
-    fn offer(self, new_limit: Limit, violation: &Violation) -> Upgrade {
+    fn offer(self, catalog: &Catalog, limits: &Limits, new_limit: Limit) -> Upgrade {
         let (offer, price_fen_per_month, replaces) = match self {
-            Self::Edition(edition, price) => (Offer::Edition(edition.id.clone()), price, None),
+            Self::Edition(edition, price) => {
+                // The default edition is not for sale: every other one was bought.
+                let bought = Some(&limits.edition).filter(|id| **id != catalog.default_edition);
+                (Offer::Edition(edition.id.clone()), price, bought)
+            }
             Self::AddOn(add_on, _) => {
-                let replaces = match &violation.bound.source {
-                    Source::AddOn(running) => Some(running.clone()),
+                let running = match limits.sold(&add_on.limit_id).map(|bound| &bound.source) {
+                    Some(Source::AddOn(running)) => Some(running),
                     _ => None,
                 };
-                (Offer::AddOn(add_on.id.clone()), add_on.price_fen_per_month, replaces)
+                (Offer::AddOn(add_on.id.clone()), add_on.price_fen_per_month, running)
             }
         };
-        Upgrade { offer, new_limit, price_fen_per_month, replaces }
+        Upgrade { offer, new_limit, price_fen_per_month, replaces: replaces.cloned() }
     }
+}
+
+/// Returns the value of a limit once an edition replaces the current one: the edition's, or that of
+/// an add-on in force that still raises it; `None` if the edition does not set the limit.
+fn limit_under(
+    catalog: &Catalog,
+    limits: &Limits,
+    edition: &Edition,
+    id: &LimitId,
+) -> Option<Limit> {
+    let set = catalog.edition_limit(edition, id)?;
+    let stays = |bound: &&Bound| edition.add_ons_allowed && is_add_on(&bound.source);
+    let add_on = limits.sold(id).filter(stays);
+    Some(add_on.map_or(set, |bound| set.max(bound.limit)))
+}
+
+fn is_add_on(source: &Source) -> bool {
+    matches!(source, Source::AddOn(_))
 }
 
 /// Returns the ids under which a value for the violated limit may be sold; the first one that is

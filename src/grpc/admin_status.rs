@@ -6,6 +6,7 @@ use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
 use super::status::{Failure, ledger_code};
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
+use crate::domain::exchange::ExchangeRefusal;
 use crate::domain::purchase::Refusal;
 use crate::engine::admin::reconcile::ReconcileError;
 use crate::engine::admin::{AcceptanceError, AdminError, JournalChangeError};
@@ -35,6 +36,10 @@ fn reply_of_admin(error: &AdminError, message: String) -> ErrorReply {
                 None => reply,
             }
         }
+        AdminError::Refused(Refusal::Exchange(ExchangeRefusal::SumAboveMax {
+            sum_fen,
+            max_sum_fen,
+        })) => reply.with("sum_fen", sum_fen).with("max_sum_fen", max_sum_fen),
         AdminError::RevisionsLost { lost: LostEnd { found, known }, .. }
         | AdminError::Directory(DirectoryError::Lost { found, known }) => {
             reply.with("found", found).with("known", known)
@@ -105,6 +110,13 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
         Refusal::AddOnsNotAllowed(_) => ErrorReason::AddOnsNotAllowed,
         Refusal::EditionStopped(_) => ErrorReason::EditionStopped,
         Refusal::AddOnInForce { .. } => ErrorReason::AddOnInForce,
+        Refusal::RaisesNothing { .. } => ErrorReason::AddOnRaisesNothing,
+        Refusal::Exchange(refusal) => match refusal {
+            ExchangeRefusal::NothingToChange => ErrorReason::NothingToChange,
+            ExchangeRefusal::UnknownReplaced { .. } => ErrorReason::UnknownAddOn,
+            ExchangeRefusal::AddOnNotInForce { .. } => ErrorReason::AddOnNotInForce,
+            ExchangeRefusal::SumAboveMax { .. } => ErrorReason::SumAboveMax,
+        },
         Refusal::Refunded { .. } => ErrorReason::AlreadyRefunded,
         Refusal::RenewedSince { .. } => ErrorReason::RenewedSince,
         Refusal::NothingLeft { .. } => ErrorReason::NothingToRefund,
@@ -122,6 +134,9 @@ fn bad_field(error: &AdminError) -> Option<&'static str> {
     match error {
         AdminError::Refused(Refusal::UnknownEdition { .. }) => Some("edition_id"),
         AdminError::Refused(Refusal::UnknownAddOn { .. }) => Some("add_on_id"),
+        AdminError::Refused(Refusal::Exchange(ExchangeRefusal::UnknownReplaced { .. })) => {
+            Some("replaced_add_on_id")
+        }
         AdminError::Refused(Refusal::UnknownPurchase { .. }) => Some("purchase_request_id"),
         AdminError::Refused(Refusal::RetentionDays { .. }) => Some("days"),
         AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Some("month"),

@@ -179,14 +179,17 @@ pub fn denial(denial: Denial) -> pb::Denial {
 
 fn upgrade(upgrade: Upgrade) -> pb::Upgrade {
     use pb::upgrade::Item;
+    let replaced = upgrade.replaces.map_or_else(String::new, |name| name.to_string());
+    let (item, replaces_edition_id, replaces_add_on_id) = match upgrade.offer {
+        Offer::Edition(name) => (Item::EditionId(name.to_string()), replaced, String::new()),
+        Offer::AddOn(name) => (Item::AddOnId(name.to_string()), String::new(), replaced),
+    };
     pb::Upgrade {
-        item: Some(match upgrade.offer {
-            Offer::Edition(name) => Item::EditionId(name.to_string()),
-            Offer::AddOn(name) => Item::AddOnId(name.to_string()),
-        }),
+        item: Some(item),
         new_limit: upgrade.new_limit.finite(),
         price_fen_per_month: upgrade.price_fen_per_month,
-        replaces_add_on_id: upgrade.replaces.map_or_else(String::new, |name| name.to_string()),
+        replaces_add_on_id,
+        replaces_edition_id,
     }
 }
 

@@ -89,6 +89,10 @@ reasons! {
     AddOnsNotAllowed = "ADD_ONS_NOT_ALLOWED": FailedPrecondition;
     EditionStopped = "EDITION_STOPPED": FailedPrecondition;
     AddOnInForce = "ADD_ON_IN_FORCE": FailedPrecondition;
+    AddOnRaisesNothing = "ADD_ON_RAISES_NOTHING": FailedPrecondition;
+    AddOnNotInForce = "ADD_ON_NOT_IN_FORCE": FailedPrecondition;
+    NothingToChange = "NOTHING_TO_CHANGE": FailedPrecondition;
+    SumAboveMax = "SUM_ABOVE_MAX": FailedPrecondition;
     AlreadyRefunded = "ALREADY_REFUNDED": FailedPrecondition;
     RenewedSince = "RENEWED_SINCE": FailedPrecondition;
     NothingToRefund = "NOTHING_TO_REFUND": FailedPrecondition;

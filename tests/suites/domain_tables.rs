@@ -2,11 +2,12 @@
 //! effective caps, and the upgrades of a denial.
 //!
 //! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
-//! in `refunds`, and the events of their ends in `milestones`.
+//! in `refunds`, exchanges in `exchanges`, and the events of their ends in `milestones`.
 
 mod billing;
 mod catalogs;
 mod denials;
+mod exchanges;
 mod milestones;
 mod offers;
 mod refunds;
@@ -241,6 +242,8 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::AddOnsNotAllowed(_) => "AddOnsNotAllowed",
         Refusal::EditionStopped(_) => "EditionStopped",
         Refusal::AddOnInForce { .. } => "AddOnInForce",
+        Refusal::RaisesNothing { .. } => "RaisesNothing",
+        Refusal::Exchange(_) => "Exchange",
         Refusal::Refunded { .. } => "Refunded",
         Refusal::RenewedSince { .. } => "RenewedSince",
         Refusal::NothingLeft { .. } => "NothingLeft",

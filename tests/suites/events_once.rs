@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::redis::{Standalone, wait_for};
-use crate::support::{ManualClock, actor, app, order, redis_options, request_id};
+use crate::support::{ManualClock, actor, app, exchange, order, redis_options, request_id};
 use imquota::clock::SystemClock;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
@@ -164,6 +164,63 @@ async fn ends_are_published_in_time_and_a_renewal_postpones_them() {
     let told = world.told(last - 2).await;
     let instants: Vec<_> = told.iter().map(|it| it.event.at.as_millis()).collect();
     assert_eq!(instants, [MARCH_12 + 31 * DAY, MARCH_12 + 38 * DAY]);
+}
+
+/// An exchange is a refund for each item and one purchase; no stop is published, and the ends and
+/// reminders are those of the new edition.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_is_published_as_its_refunds_and_its_purchase() {
+    let catalog = imquota::catalog::parse(include_str!("../support/small.toml"));
+    let world = World::with(catalog.expect("a valid catalog"));
+    let (sidecar, app) = (world.sidecar(), app("demo"));
+    world.tell(&sidecar).await;
+    sidecar.upgrade(&app).await;
+    let add_on = ChangeKind::Purchase { order: order("groups-per-user-400"), months: 1 };
+    sidecar.change(&app, "add-on", add_on).await;
+    let change = || ChangeKind::Exchange(exchange(None, "premium", 1));
+    let grace = ["ending in 7", "ending in 3", "ending in 1", "grace_began"];
+    let changed = ["refunded", "refunded", "purchased"];
+    let mut last = 0;
+    for (at, what, expected) in [
+        (FEBRUARY_12 + DAY, None, &["app_created", "purchased", "purchased"][..]),
+        (FEBRUARY_12 + 9 * DAY, Some(change()), &changed),
+        (FEBRUARY_12 + 9 * DAY, Some(change()), &[]),
+        // Bought anew on 2019-02-21, until 2019-03-21; in grace until 2019-03-28.
+        (MARCH_12 + 7 * DAY, None, &["ending in 7", "ending in 3"]),
+        (MARCH_12 + 9 * DAY, None, &["ending in 1", "grace_began"]),
+        (
+            MARCH_12 + 12 * DAY,
+            Some(ChangeKind::Exchange(exchange(None, "basic", 1))),
+            &["refunded", "purchased"],
+        ),
+        // 2019-03-24 until 2019-04-24.
+        (MARCH_12 + 43 * DAY, None, &grace),
+        (MARCH_12 + 50 * DAY, None, &["service_stopped"]),
+    ] {
+        world.clock.set(at);
+        if let Some(what) = what {
+            sidecar.change(&app, &format!("change {at}"), what).await;
+        }
+        world.tell(&sidecar).await;
+        let told = world.told(last).await;
+        assert_eq!(kinds(&told), expected, "{} days after March 12", (at - MARCH_12) / DAY);
+        last = told.last().map_or(last, |told| told.number);
+    }
+    let fen = |told: &NumberedEvent| match &told.event.what {
+        EventKind::Refunded { refund_fen, what, .. } => Some((what.to_string(), -refund_fen)),
+        EventKind::Purchased { price_fen, what, .. } => Some((what.to_string(), *price_fen)),
+        _ => None,
+    };
+    let sums: Vec<_> = world.told(3).await.iter().filter_map(fen).collect();
+    // 18/28 of 999.00 and of 500.00 CNY; in grace nothing.
+    let expected = [
+        ("edition \"professional\"", -64_221),
+        ("add-on \"groups-per-user-400\"", -32_143),
+        ("edition \"premium\"", 199_900),
+        ("edition \"premium\"", 0),
+        ("edition \"basic\"", 49_900),
+    ];
+    assert_eq!(sums, expected.map(|(what, fen)| (what.to_owned(), fen)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

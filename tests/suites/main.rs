@@ -14,6 +14,7 @@ mod conformance;
 mod domain_tables;
 mod events;
 mod events_once;
+mod exchanges;
 mod fuzz_corpus;
 mod metering;
 mod model;

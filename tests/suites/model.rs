@@ -151,6 +151,13 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("refund refused", 20),
     ("refund that stops the service", 5),
     ("refund that leaves the edition", 20),
+    ("exchange refused", 20),
+    ("exchange above the sum", 20),
+    ("edition changed in grace", 3),
+    ("edition changed to a later one", 20),
+    ("edition changed to an earlier one", 20),
+    ("add-on exchanged", 10),
+    ("add-on exchanged for a cheaper one", 3),
     ("both daily limits at once", 2),
 ];
 

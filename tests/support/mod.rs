@@ -26,6 +26,7 @@ use imquota::domain::audit::Actor;
 use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Subject};
+use imquota::domain::exchange::{ExchangeOrder, Exchanged};
 use imquota::domain::id::{AppId, GroupId, Name, RequestId, UserId};
 use imquota::domain::purchase::Order;
 use imquota::domain::schedule::Schedule;
@@ -398,13 +399,24 @@ pub fn actor() -> Actor {
     Actor { name: "test".to_owned(), from: "here".to_owned() }
 }
 
-/// An order from one word: an edition of the built-in catalog, `renew`, or an add-on.
+/// An order from one word: an edition of the built-in or the small catalog, `renew`, or an add-on.
 pub fn order(what: &str) -> Order {
     match what {
-        "trial" | "professional" => Order::Edition(what.to_owned()),
+        "trial" | "professional" | "premium" | "basic" => Order::Edition(what.to_owned()),
         "renew" => Order::Renewal,
         add_on => Order::AddOn(add_on.to_owned()),
     }
+}
+
+/// An exchange of the edition, or of the add-on `replaced`, if one is named, for a new item.
+pub fn exchange(replaced: Option<&str>, new: &str, months: u32) -> ExchangeOrder {
+    let items = match replaced {
+        None => Exchanged::Edition(new.to_owned()),
+        Some(replaced) => {
+            Exchanged::AddOn { replaced: replaced.to_owned(), add_on: new.to_owned() }
+        }
+    };
+    ExchangeOrder { items, months, max_sum_fen: None }
 }
 
 pub fn request_id(text: &str) -> RequestId {

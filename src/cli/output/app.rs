@@ -44,8 +44,38 @@ impl Report for pb::RefundPurchaseResponse {
     }
 }
 
+/// Prints the refunds and the purchase of an exchange, its sum, and the app.
+macro_rules! exchanges {
+    ($($answer:ident)*) => {$(
+        impl Report for pb::$answer {
+            const NAME: &'static str = stringify!($answer);
+
+            fn text(&self, style: Style) -> String {
+                let receipt = self.purchase.as_ref().map(|it| receipt(it, style));
+                let app = self.app.as_ref().map(|app| app_text(app, style));
+                exchanged(&self.refunds)
+                    + &receipt.unwrap_or_default()
+                    + &format!("{}\n\n", value::sum(self.sum_fen))
+                    + &app.unwrap_or_default()
+            }
+        }
+    )*};
+}
+
+exchanges! { ChangeEditionResponse ExchangeAddOnResponse }
+
+/// Formats each refund of an exchange with its item, such as `edition professional: refunded ...`.
+fn exchanged(refunds: &[pb::RefundedPurchase]) -> String {
+    let line = |refund: &pb::RefundedPurchase| {
+        let item = refund.purchase.as_ref().map(|it| value::bought(it.item.as_ref()));
+        let item = Cell::new(item.unwrap_or_default());
+        format!("{}: {}", item.text(), refund.value.map(refunded).unwrap_or_default())
+    };
+    refunds.iter().map(line).collect()
+}
+
 /// Formats a refund, such as `refunded 963.32 CNY of 999.00 CNY: 1 of 28 days used`.
-fn refunded(value: pb::RemainingValue) -> String {
+pub(super) fn refunded(value: pb::RemainingValue) -> String {
     let why = if value.in_full {
         "in full, since the purchase is recent".to_owned()
     } else {
@@ -259,6 +289,37 @@ mod tests {
             timeline: Vec::new(),
             pending: false,
         }
+    }
+
+    #[test]
+    fn an_exchange_is_shown_with_each_refund_and_its_sum() {
+        let item = Some(Item::AddOnId("groups-per-user-400".into()));
+        let value = pb::RemainingValue {
+            price_fen: 50_000,
+            days: 28,
+            days_used: 9,
+            in_full: false,
+            refund_fen: 33_929,
+        };
+        let purchase = Some(Purchase { item, ..bought() });
+        let answer = pb::ChangeEditionResponse {
+            purchase: Some(bought()),
+            refunds: vec![pb::RefundedPurchase { purchase, value: Some(value) }],
+            sum_fen: 65_971,
+            app: None,
+        };
+        assert_eq!(
+            answer.text(PLAIN),
+            "\
+add-on groups-per-user-400: refunded 339.29 CNY of 500.00 CNY: 9 of 28 days used
+
+bought edition professional for 1 month, 999.00 CNY: valid from 2019-02-12T10:00:00+08:00 until \
+2019-03-12T00:00:00+08:00
+
+to pay: 659.71 CNY (sum_fen 65971)
+
+"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Previews, the catalog and the audit log, as tables.
 
 use super::Report;
-use super::app::state;
+use super::app::{refunded, state};
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
 use crate::domain::text::money;
@@ -14,6 +14,16 @@ impl Report for pb::PreviewEntitlementResponse {
         let (now, then) = (self.now.clone().unwrap_or_default(), self.then.clone());
         let then = then.unwrap_or_default();
         let mut parts = vec![self.head(&now, &then, style).render(style)];
+        // A refund alone is the price.
+        if self.sale.is_some() && !self.refunds.is_empty() {
+            let line = |it: &pb::PreviewedRefund| {
+                let request = Cell::new(&it.purchase_request_id);
+                let value = it.value.map(refunded).unwrap_or_default();
+                format!("purchase {} would be {}\n", request.text(), value.trim_end())
+            };
+            let refunds: String = self.refunds.iter().map(line).collect();
+            parts.push(format!("{refunds}{}\n", value::sum(self.sum_fen)));
+        }
         if let Some(sale) = &self.sale {
             let [from, until, stops_at] = [&sale.valid_from, &sale.valid_until, &sale.stops_at]
                 .map(|at| style.instant(at.as_ref()));

@@ -92,17 +92,19 @@ pub(super) fn why(denial: &Denial) -> String {
         if stopped {
             format!("; renew {}", value::renewal(upgrade))
         } else {
-            format!("; {}buy {}", refund(upgrade), value::offer(upgrade))
+            format!("; {} {}", purchase(upgrade), value::offer(upgrade))
         }
     };
     let remedies: String = denial.upgrades.iter().map(remedy).collect();
     format!("{}{code}{remedies}", denial.message)
 }
 
-fn refund(upgrade: &Upgrade) -> String {
-    match upgrade.replaces_add_on_id.as_str() {
-        "" => String::new(),
-        running => format!("refund add-on {running} and "),
+/// Returns what to do for an upgrade, as the beginning of its sentence.
+fn purchase(upgrade: &Upgrade) -> String {
+    match (upgrade.replaces_edition_id.as_str(), upgrade.replaces_add_on_id.as_str()) {
+        ("", "") => "buy".to_owned(),
+        ("", running) => format!("exchange add-on {running} for"),
+        (running, _) => format!("change edition {running} to"),
     }
 }
 

@@ -24,6 +24,7 @@ fn full() -> Denial {
             new_limit: Some(400),
             price_fen_per_month: 50_000,
             replaces_add_on_id: String::new(),
+            replaces_edition_id: String::new(),
         }],
         ..Denial::default()
     }
@@ -60,11 +61,18 @@ dave   applied
 }
 
 #[test]
-fn an_add_on_that_replaces_another_names_the_one_to_refund_first() {
+fn an_offer_that_replaces_something_names_what_is_exchanged() {
     let mut denial = full();
     denial.upgrades[0].replaces_add_on_id = "groups-per-user-700".into();
     let text = why(&denial);
-    assert!(text.contains("; refund add-on groups-per-user-700 and buy add-on groups"), "{text}");
+    assert!(text.contains("; exchange add-on groups-per-user-700 for add-on groups"), "{text}");
+    denial.upgrades[0] = Upgrade {
+        item: Some(upgrade::Item::EditionId("premium".into())),
+        replaces_edition_id: "professional".into(),
+        ..Upgrade::default()
+    };
+    let text = why(&denial);
+    assert!(text.contains("; change edition professional to edition premium: limit"), "{text}");
 }
 
 #[test]
@@ -78,6 +86,7 @@ fn a_stopped_service_offers_a_renewal() {
             new_limit: None,
             price_fen_per_month: 99_900,
             replaces_add_on_id: String::new(),
+            replaces_edition_id: String::new(),
         }],
         ..Denial::default()
     };

@@ -65,6 +65,15 @@ pub fn offer(upgrade: &Upgrade) -> String {
     format!("{}: limit {raised}, {price} a month", offered(upgrade))
 }
 
+/// Formats the sum of an exchange, which is paid out if it is negative.
+pub fn sum(fen: i64) -> String {
+    if fen < 0 {
+        format!("to be paid out: {} (sum_fen {fen})", money(fen.saturating_neg()))
+    } else {
+        format!("to pay: {} (sum_fen {fen})", money(fen))
+    }
+}
+
 /// Formats the renewal of a stopped service, which raises no limit.
 pub fn renewal(upgrade: &Upgrade) -> String {
     format!("{}, {} a month", offered(upgrade), money(upgrade.price_fen_per_month))
@@ -110,6 +119,12 @@ mod tests {
     fn sources_are_named() {
         assert_eq!(source(LimitSource::AddOn, "members-2000"), "add-on members-2000");
         assert_eq!(source(LimitSource::App, ""), "app");
+    }
+
+    #[test]
+    fn a_negative_sum_is_paid_out() {
+        assert_eq!(sum(-46_432), "to be paid out: 464.32 CNY (sum_fen -46432)");
+        assert_eq!(sum(0), "to pay: 0.00 CNY (sum_fen 0)");
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::directory::AppRecord;
 use crate::directory::audit_change::{RetentionRequest, to_text};
 use crate::domain::audit::Action;
 use crate::domain::calendar::Zone;
+use crate::domain::exchange::{ExchangeOrder, Exchanged};
 use crate::domain::id::{AppId, RequestId};
-use crate::domain::purchase::{Item, Order, Purchase};
+use crate::domain::purchase::{Item, Order, Purchase, Sales};
 use crate::domain::time::Timestamp;
 
 /// Change request for an app.
@@ -43,6 +44,8 @@ pub enum ChangeKind {
         /// The request that made the purchase.
         purchase: RequestId,
     },
+    /// Refund what remains of one item and sell another instead.
+    Exchange(ExchangeOrder),
     /// Set the retention of messages from now on.
     SetRetention {
         /// Number of days.
@@ -59,6 +62,8 @@ pub enum ChangeResult {
     Purchase(usize),
     /// A refund, by its index.
     Refund(usize),
+    /// An exchange, by the index of its purchase.
+    Exchange(usize),
     /// A change of the retention, by its index.
     Retention(usize),
 }
@@ -90,6 +95,12 @@ impl Change {
             ChangeKind::Purchase { order: Order::Renewal, .. } => Action::RenewEdition,
             ChangeKind::Purchase { order: Order::AddOn(_), .. } => Action::GrantAddOn,
             ChangeKind::Refund { .. } => Action::RefundPurchase,
+            ChangeKind::Exchange(ExchangeOrder { items: Exchanged::Edition(_), .. }) => {
+                Action::ChangeEdition
+            }
+            ChangeKind::Exchange(ExchangeOrder { items: Exchanged::AddOn { .. }, .. }) => {
+                Action::ExchangeAddOn
+            }
             ChangeKind::SetRetention { .. } => Action::SetMessageRetention,
         }
     }
@@ -107,6 +118,7 @@ impl Change {
                 json!({"add_on_id": id, "months": months})
             }
             ChangeKind::Refund { purchase } => json!({"purchase_request_id": purchase.as_str()}),
+            ChangeKind::Exchange(order) => exchange_request(order),
             ChangeKind::SetRetention { days } => {
                 return to_text(&RetentionRequest { days: *days, effective_at });
             }
@@ -161,6 +173,21 @@ impl Change {
             (ChangeKind::SetRetention { days }, ChangeResult::Retention(index)) => {
                 compare("days", &record.retentions[index].days.to_string(), &days.to_string());
             }
+            (ChangeKind::Exchange(order), ChangeResult::Exchange(index)) => {
+                let Purchase { item, months, .. } = &sales.purchases[index];
+                match (item, &order.items) {
+                    (Item::Edition(name), Exchanged::Edition(id)) => {
+                        compare("edition_id", name.as_str(), id);
+                    }
+                    (Item::AddOn(name), Exchanged::AddOn { replaced, add_on }) => {
+                        let mut before = exchanged(sales, index);
+                        compare("replaced_add_on_id", before.next().unwrap_or_default(), replaced);
+                        compare("add_on_id", name.as_str(), add_on);
+                    }
+                    _ => return None,
+                }
+                compare("months", &months.to_string(), &order.months.to_string());
+            }
             (ChangeKind::Purchase { order, months }, ChangeResult::Purchase(index)) => {
                 let Purchase { item, months: before, .. } = &sales.purchases[index];
                 match (item, order) {
@@ -193,7 +220,12 @@ fn used_for(record: &AppRecord, id: &RequestId) -> Option<(ChangeResult, Timesta
     let sales = &record.sales;
     if let Some(index) = sales.purchases.iter().position(|purchase| purchase.request_id == *id) {
         let purchase = &sales.purchases[index];
-        return Some((ChangeResult::Purchase(index), purchase.at, bought(purchase)));
+        let replaced: Vec<&str> = exchanged(sales, index).collect();
+        if replaced.is_empty() {
+            return Some((ChangeResult::Purchase(index), purchase.at, bought(purchase)));
+        }
+        let used_for = format!("{} in exchange for {}", bought(purchase), replaced.join(", "));
+        return Some((ChangeResult::Exchange(index), purchase.at, used_for));
     }
     if let Some(index) = record.retentions.iter().position(|change| change.request_id == *id) {
         let change = &record.retentions[index];
@@ -204,6 +236,36 @@ fn used_for(record: &AppRecord, id: &RequestId) -> Option<(ChangeResult, Timesta
     let refund = &sales.refunds[index];
     let of = &sales.purchases[refund.purchase].request_id;
     Some((ChangeResult::Refund(index), refund.at, format!("the refund of purchase \"{of}\"")))
+}
+
+/// Returns the ids of the items that were exchanged for a purchase, by its index, each once and in
+/// the order of their refunds; none if it was no exchange.
+fn exchanged(sales: &Sales, purchase: usize) -> impl Iterator<Item = &str> {
+    let items = sales.exchanged_for(purchase).map(|(_, refund)| {
+        match &sales.purchases[refund.purchase].item {
+            Item::Edition(name) | Item::Renewal(name) | Item::Restart(name) | Item::AddOn(name) => {
+                name.as_str()
+            }
+        }
+    });
+    let mut items: Vec<&str> = items.collect();
+    items.dedup();
+    items.into_iter()
+}
+
+/// Returns an exchange's request as JSON.
+fn exchange_request(order: &ExchangeOrder) -> serde_json::Value {
+    let months = order.months;
+    let mut request = match &order.items {
+        Exchanged::Edition(id) => json!({"edition_id": id, "months": months}),
+        Exchanged::AddOn { replaced, add_on } => {
+            json!({"add_on_id": add_on, "months": months, "replaced_add_on_id": replaced})
+        }
+    };
+    if let Some(max_sum_fen) = order.max_sum_fen {
+        request["max_sum_fen"] = max_sum_fen.into();
+    }
+    request
 }
 
 fn bought(purchase: &Purchase) -> String {

@@ -23,7 +23,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::clock_guard::AcceptedClock;
 use crate::domain::id::{AppId, Name, RequestId};
 use crate::domain::month::Month;
-use crate::domain::purchase::Period;
+use crate::domain::purchase::{Period, Sales};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
@@ -96,8 +96,37 @@ pub struct Changed {
     pub made: ChangeResult,
     /// The figures of a refund.
     pub remaining: Option<Remaining>,
+    /// The figures of an exchange.
+    pub exchange: Option<ExchangeFigures>,
     /// The app after the change.
     pub view: AppView,
+}
+
+/// Figures of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExchangeFigures {
+    /// Each refund: the index of its purchase, and the figures.
+    pub refunds: Vec<(usize, Remaining)>,
+    /// Sum to pay, in fen: the price less the refunds; a negative sum is paid out.
+    pub sum_fen: i64,
+}
+
+impl ExchangeFigures {
+    /// Returns the figures of a recorded exchange, by the index of its purchase; `of_refund`
+    /// returns those of a recorded refund, by its index.
+    fn of_made<E>(
+        sales: &Sales,
+        purchase: usize,
+        of_refund: impl Fn(usize) -> Result<Remaining, E>,
+    ) -> Result<Self, E> {
+        let mut refunds = Vec::new();
+        let mut sum_fen = sales.purchases[purchase].price_fen;
+        for (index, refund) in sales.exchanged_for(purchase) {
+            refunds.push((refund.purchase, of_refund(index)?));
+            sum_fen = sum_fen.saturating_sub(refund.refund_fen);
+        }
+        Ok(Self { refunds, sum_fen })
+    }
 }
 
 /// Changes apps, one change at a time.

@@ -10,9 +10,11 @@ use super::{AdminError, schedule};
 use crate::directory::AppRecord;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
+use crate::domain::exchange::{Exchange, ExchangeOrder};
 use crate::domain::id::{AppId, GroupId, RequestId, UserId};
 use crate::domain::limit::LimitId;
-use crate::domain::purchase::{Order, Purchase, Refund};
+use crate::domain::purchase::{Order, Purchase, Refund, Refusal};
+use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{EditionEnd, PurchaseRun, Timeline};
@@ -32,6 +34,8 @@ pub enum PreviewChange {
     Purchase(Order, u32),
     /// The refund of the purchase that this request made.
     Refund(RequestId),
+    /// An exchange.
+    Exchange(ExchangeOrder),
 }
 
 /// Request of a preview: a change and an instant, and the subjects to check besides the app.
@@ -119,8 +123,12 @@ pub struct Preview {
     pub end_then: Option<EditionEnd>,
     /// The run of the previewed sale; `None` if no sale is previewed.
     pub sale: Option<PurchaseRun>,
-    /// The price of the change, in fen; negative for a refund.
+    /// The price of the change, in fen; negative for a refund. Of an exchange that of its purchase.
     pub price_fen: i64,
+    /// The sum to pay for the change, in fen; negative if it is paid out.
+    pub sum_fen: i64,
+    /// The purchases that the change refunds, each with the figures.
+    pub refunds: Vec<(RequestId, Remaining)>,
     /// The app, the users and the groups, with their counts.
     pub subjects: Vec<SubjectCounts>,
     /// Numbers of all users and groups that would be over a limit; `None` if no scan was requested.
@@ -148,8 +156,10 @@ impl AdminService {
         let at = at.unwrap_or(now).max(now);
         let schedule_now = schedule(&catalog, &record, now)?;
         let end_now = Timeline::new(&catalog, &record.sales).edition_end(now);
-        let is_sale = matches!(change, Some(PreviewChange::Purchase(..)));
-        let (then, price_fen) = self.changed_by(record, change, now)?;
+        let is_sale =
+            matches!(change, Some(PreviewChange::Purchase(..) | PreviewChange::Exchange(_)));
+        let made = self.changed_by(record, change, now)?;
+        let Made { record: then, price_fen, sum_fen, refunds } = made;
         let schedule_then = schedule(&catalog, &then, now)?;
         let timeline = Timeline::new(&catalog, &then.sales);
         let sale = timeline.last_purchase().filter(|_| is_sale);
@@ -174,6 +184,8 @@ impl AdminService {
             end_then,
             sale,
             price_fen,
+            sum_fen,
+            refunds,
             subjects,
             overrun_counts,
         })
@@ -184,27 +196,41 @@ impl AdminService {
         mut record: AppRecord,
         change: Option<PreviewChange>,
         now: Timestamp,
-    ) -> Result<(AppRecord, i64), AdminError> {
+    ) -> Result<Made, AdminError> {
         let catalog = self.engine.catalog();
         let at = record.sales.last_at().map_or(now, |last| now.max(last));
         let request_id = RequestId::try_from(PREVIEW).expect("it is printable and short");
+        let refunded_before = record.sales.refunds.len();
         let sales = &mut record.sales;
-        let price_fen = match change {
-            None => 0,
+        let (price_fen, sum_fen) = match change {
+            None => (0, 0),
             Some(PreviewChange::Purchase(order, months)) => {
                 let bought = Purchase::of_order(&catalog, sales, request_id, &order, months, at)?;
                 let price_fen = bought.price_fen;
                 sales.purchases.push(bought);
-                price_fen
+                (price_fen, price_fen)
             }
             Some(PreviewChange::Refund(of)) => {
                 let made = Refund::of_purchase(&catalog, sales, request_id, &of, at)?;
                 let refund_fen = made.refund_fen;
                 sales.refunds.push(made);
-                -refund_fen
+                (-refund_fen, -refund_fen)
+            }
+            Some(PreviewChange::Exchange(order)) => {
+                let exchange = Exchange::of_order(&catalog, sales, &request_id, &order, at)?;
+                let figures = (exchange.purchase.price_fen, exchange.sum_fen());
+                exchange.add_to(sales);
+                figures
             }
         };
-        Ok((record, price_fen))
+        let sales = &record.sales;
+        let figures = |index: usize| {
+            let of = &sales.purchases[sales.refunds[index].purchase];
+            Ok::<_, Refusal>((of.request_id.clone(), Remaining::of_made(&catalog, sales, index)?))
+        };
+        let refunds = (refunded_before..sales.refunds.len()).map(figures);
+        let refunds = refunds.collect::<Result<_, _>>()?;
+        Ok(Made { record, price_fen, sum_fen, refunds })
     }
 
     /// Returns the subjects' counts with their limits, in the order of the subjects.
@@ -253,6 +279,14 @@ impl AdminService {
         };
         Ok(SubjectCounts { subject: subject.clone(), counts })
     }
+}
+
+/// An app after the previewed change.
+struct Made {
+    record: AppRecord,
+    price_fen: i64,
+    sum_fen: i64,
+    refunds: Vec<(RequestId, Remaining)>,
 }
 
 /// The two schedules whose limits counts are compared with.

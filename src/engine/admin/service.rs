@@ -11,7 +11,7 @@ use super::catalogs::Kept;
 use super::change::{Change, ChangeKind, ChangeResult};
 use super::pace::{Pace, SLICE_ITEMS};
 use super::publishing::Publishing;
-use super::{AdminError, AppList, AppView, Changed, READ_TIMEOUT, schedule};
+use super::{AdminError, AppList, AppView, Changed, ExchangeFigures, READ_TIMEOUT, schedule};
 use crate::directory::{
     AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
 };
@@ -21,6 +21,7 @@ use crate::domain::calendar::Zone;
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{Mode, Subject};
 use crate::domain::event::StorePart;
+use crate::domain::exchange::Exchange;
 use crate::domain::id::{AppId, Name};
 use crate::domain::month::Month;
 use crate::domain::postpaid::MessageHistory;
@@ -224,6 +225,13 @@ impl AdminService {
                 sales.refunds.push(made);
                 ChangeResult::Refund(sales.refunds.len() - 1)
             }
+            ChangeKind::Exchange(order) => {
+                if sales.purchases.len() >= PURCHASES_MAX {
+                    return Err(AdminError::TooManyPurchases(record.app));
+                }
+                let exchange = Exchange::of_order(&catalog, sales, &request_id, order, at)?;
+                ChangeResult::Exchange(exchange.add_to(sales))
+            }
             ChangeKind::SetRetention { days } => {
                 let (days, retentions) = (*days, &mut record.retentions);
                 check_retention(&catalog, sales, days, at)?;
@@ -243,14 +251,18 @@ impl AdminService {
         made: ChangeResult,
         at: Timestamp,
     ) -> Result<Changed, AdminError> {
-        let remaining = match made {
-            ChangeResult::Refund(index) => {
-                Some(Remaining::of_made(&self.engine.catalog(), &record.sales, index)?)
+        let catalog = self.engine.catalog();
+        let figures = |index| Remaining::of_made(&catalog, &record.sales, index);
+        let (mut remaining, mut exchange) = (None, None);
+        match made {
+            ChangeResult::Refund(index) => remaining = Some(figures(index)?),
+            ChangeResult::Exchange(purchase) => {
+                exchange = Some(ExchangeFigures::of_made(&record.sales, purchase, figures)?);
             }
-            ChangeResult::App | ChangeResult::Purchase(_) | ChangeResult::Retention(_) => None,
-        };
+            ChangeResult::App | ChangeResult::Purchase(_) | ChangeResult::Retention(_) => {}
+        }
         let view = self.view_at(record, at, false)?;
-        Ok(Changed { made, remaining, view })
+        Ok(Changed { made, remaining, exchange, view })
     }
 
     pub(super) async fn apps(

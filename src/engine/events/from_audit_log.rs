@@ -13,7 +13,7 @@ use crate::domain::audit::Entry;
 use crate::domain::event::{Event, EventKind, Sold, StorePart};
 use crate::domain::id::AppId;
 use crate::domain::milestone::ends_of_change;
-use crate::domain::purchase::Item;
+use crate::domain::purchase::{Item, Refund};
 use crate::events::{APPENDED_MAX, Move};
 
 /// Name of the cursor, which is the number of the last published entry.
@@ -111,11 +111,9 @@ impl EventPublisher {
         let change = &entry.event;
         let decoded = AuditChange::of(change);
         let Some(app) = change.app.clone() else {
-            let what = decoded.and_then(|it| event_kind(it, &change.request_id, None));
-            return Ok(what
-                .map(|what| Event { at: change.at, app: None, what })
-                .into_iter()
-                .collect());
+            let kinds = decoded.map(|it| event_kinds(it, &change.request_id, None));
+            let event = |what| Event { at: change.at, app: None, what };
+            return Ok(kinds.into_iter().flatten().map(event).collect());
         };
         let record = if decoded.is_some_and(AuditChange::is_sale) {
             match self.directory.app(&app).await {
@@ -132,9 +130,8 @@ impl EventPublisher {
             let catalog = self.engine.catalog();
             ends_of_change(&catalog, &before, &after, change.at, has_passed)
         });
-        let own = decoded
-            .and_then(|it| event_kind(it, &change.request_id, record.as_ref()))
-            .map(|what| (change.at, what));
+        let own = decoded.map(|it| event_kinds(it, &change.request_id, record.as_ref()));
+        let own = own.into_iter().flatten().map(|what| (change.at, what));
         let undone = ends
             .iter()
             .filter(|(at, _)| !passed.is_some_and(|position| position.has_passed(*at, &app)));
@@ -173,26 +170,35 @@ fn position(cursor: &str) -> u64 {
     cursor.parse().unwrap_or(0)
 }
 
-/// Returns the event of a logged change; `None` if it has none.
-fn event_kind(
+/// Returns the events of a logged change, in order.
+fn event_kinds(
     change: AuditChange,
     request_id: &str,
     record: Option<&AppRecord>,
-) -> Option<EventKind> {
-    let request_id = request_id.to_owned();
+) -> Vec<EventKind> {
+    let one = |kind: Option<EventKind>| Vec::from_iter(kind);
+    let id = request_id.to_owned();
     match change {
-        AuditChange::AppCreated => Some(EventKind::AppCreated { request_id }),
-        AuditChange::Purchased => purchased(record?, request_id),
-        AuditChange::Refunded => refunded(record?, request_id),
-        AuditChange::RetentionSet { days } => Some(EventKind::RetentionSet { days, request_id }),
+        AuditChange::AppCreated => vec![EventKind::AppCreated { request_id: id }],
+        AuditChange::Purchased => one(record.and_then(|record| purchased(record, id))),
+        AuditChange::Refunded => record.map(|record| refunded(record, &id)).unwrap_or_default(),
+        AuditChange::Exchanged => {
+            let Some(record) = record else { return Vec::new() };
+            let mut kinds = refunded(record, &id);
+            kinds.extend(purchased(record, id));
+            kinds
+        }
+        AuditChange::RetentionSet { days } => {
+            vec![EventKind::RetentionSet { days, request_id: id }]
+        }
         AuditChange::StatementIssued { month, total_fen } => {
-            Some(EventKind::StatementIssued { month, total_fen })
+            vec![EventKind::StatementIssued { month, total_fen }]
         }
         AuditChange::Repaired { differences } => {
-            (differences > 0).then_some(EventKind::DriftFound { differences, request_id })
+            one((differences > 0).then_some(EventKind::DriftFound { differences, request_id: id }))
         }
         AuditChange::FactsLost(LostEnd { found, known }) => {
-            Some(EventKind::FactsLost { part: StorePart::Directory, found, known })
+            vec![EventKind::FactsLost { part: StorePart::Directory, found, known }]
         }
     }
 }
@@ -213,11 +219,16 @@ fn purchased(record: &AppRecord, request_id: String) -> Option<EventKind> {
     Some(EventKind::Purchased { what, months, renewal, price_fen, request_id })
 }
 
-fn refunded(record: &AppRecord, request_id: String) -> Option<EventKind> {
-    let mut refunds = record.sales.refunds.iter();
-    let refund = refunds.find(|refund| refund.request_id.as_str() == request_id)?;
-    let (what, _) = sold(&record.sales.purchases.get(refund.purchase)?.item);
-    Some(EventKind::Refunded { what, refund_fen: refund.refund_fen, request_id })
+/// Returns the refunds that a request made, several for an exchange.
+fn refunded(record: &AppRecord, request_id: &str) -> Vec<EventKind> {
+    let refunds = record.sales.refunds.iter();
+    let made = refunds.filter(|refund| refund.request_id.as_str() == request_id);
+    let kind = |refund: &Refund| {
+        let (what, _) = sold(&record.sales.purchases.get(refund.purchase)?.item);
+        let (refund_fen, request_id) = (refund.refund_fen, request_id.to_owned());
+        Some(EventKind::Refunded { what, refund_fen, request_id })
+    };
+    made.filter_map(kind).collect()
 }
 
 #[cfg(test)]
@@ -247,8 +258,9 @@ mod tests {
             ),
             // The app's record is unreadable.
             (AuditChange::Purchased, None),
+            (AuditChange::Exchanged, None),
         ] {
-            assert_eq!(event_kind(change, "r1", None), expected, "{change:?}");
+            assert_eq!(event_kinds(change, "r1", None), Vec::from_iter(expected), "{change:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use tonic::{Request, Status};
 
 use crate::access::Role;
 use crate::domain::audit::Actor;
+use crate::domain::exchange::{ExchangeOrder, Exchanged};
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::id_rules::IdRules;
 use crate::domain::purchase::Order;
@@ -22,12 +23,14 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log records.
-const ACTIONS: [&str; 16] = [
+const ACTIONS: [&str; 18] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
     pb::GrantAddOnRequest::RPC,
     pb::RefundPurchaseRequest::RPC,
+    pb::ChangeEditionRequest::RPC,
+    pb::ExchangeAddOnRequest::RPC,
     pb::SetMessageRetentionRequest::RPC,
     super::TRACK_CHANGES,
     super::RECONCILE,
@@ -90,6 +93,15 @@ asks_for_change! {
         let purchase = RequestId::try_from(it.purchase_request_id);
         Some(ChangeKind::Refund { purchase: fields.check("purchase_request_id", purchase)? })
     };
+    ChangeEditionRequest, "ChangeEdition", |it, fields| {
+        let items = fields.name("edition_id", it.edition_id).map(Exchanged::Edition);
+        exchange(items, fields.months("months", it.months), it.max_sum_fen)
+    };
+    ExchangeAddOnRequest, "ExchangeAddOn", |it, fields| {
+        let replaced = fields.name("replaced_add_on_id", it.replaced_add_on_id);
+        let add_on = fields.name("add_on_id", it.add_on_id);
+        exchange(add_ons(replaced, add_on), fields.months("months", it.months), it.max_sum_fen)
+    };
     SetMessageRetentionRequest, "SetMessageRetention", |it, _fields| {
         Some(ChangeKind::SetRetention { days: it.days })
     };
@@ -97,6 +109,19 @@ asks_for_change! {
 
 fn buy(order: Option<Order>, months: Option<u32>) -> Option<ChangeKind> {
     Some(ChangeKind::Purchase { order: order?, months: months? })
+}
+
+fn add_ons(replaced: Option<String>, add_on: Option<String>) -> Option<Exchanged> {
+    Some(Exchanged::AddOn { replaced: replaced?, add_on: add_on? })
+}
+
+fn exchange(
+    items: Option<Exchanged>,
+    months: Option<u32>,
+    max_sum_fen: Option<i64>,
+) -> Option<ChangeKind> {
+    let order = ExchangeOrder { items: items?, months: months?, max_sum_fen };
+    Some(ChangeKind::Exchange(order))
 }
 
 /// Longest version of a catalog, in bytes, as in catalogs.
@@ -231,8 +256,24 @@ fn previewed(fields: &mut Fields, change: PbChange) -> Option<PreviewChange> {
             let purchase = fields.check("refund_purchase_request_id", RequestId::try_from(id));
             return purchase.map(PreviewChange::Refund);
         }
+        PbChange::ChangeEdition(edition) => {
+            let id = fields.name("change_edition.edition_id", edition.edition_id);
+            let months = fields.months("change_edition.months", edition.months);
+            return previewed_exchange(id.map(Exchanged::Edition), months);
+        }
+        PbChange::ExchangeAddOn(it) => {
+            let replaced = fields.name("exchange_add_on.replaced_add_on_id", it.replaced_add_on_id);
+            let add_on = fields.name("exchange_add_on.add_on_id", it.add_on_id);
+            let months = fields.months("exchange_add_on.months", it.months);
+            return previewed_exchange(add_ons(replaced, add_on), months);
+        }
     };
     Some(PreviewChange::Purchase(order?, months?))
+}
+
+fn previewed_exchange(items: Option<Exchanged>, months: Option<u32>) -> Option<PreviewChange> {
+    let order = ExchangeOrder { items: items?, months: months?, max_sum_fen: None };
+    Some(PreviewChange::Exchange(order))
 }
 
 fn groups(fields: &mut Fields, ids: &[String]) -> Option<Vec<GroupId>> {

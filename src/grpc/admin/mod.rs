@@ -117,7 +117,7 @@ impl AdminApi {
         let app = show::app(&self.administration.catalog(), &changed.view);
         let purchase = match changed.made {
             ChangeResult::App | ChangeResult::Retention(_) => None,
-            ChangeResult::Purchase(index) => Some(index),
+            ChangeResult::Purchase(index) | ChangeResult::Exchange(index) => Some(index),
             ChangeResult::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
         };
         let purchase = purchase.and_then(|index| app.purchases.get(index).cloned());
@@ -189,6 +189,24 @@ impl AdminService for AdminApi {
         let (purchase, app, changed) = self.change(request).await?;
         let value = changed.remaining.map(show::remaining);
         Ok(Response::new(pb::RefundPurchaseResponse { purchase, value, app }))
+    }
+
+    async fn change_edition(
+        &self,
+        request: Request<pb::ChangeEditionRequest>,
+    ) -> Result<Response<pb::ChangeEditionResponse>, Status> {
+        let (purchase, app, changed) = self.change(request).await?;
+        let (refunds, sum_fen) = show::exchange(app.as_ref(), changed.exchange);
+        Ok(Response::new(pb::ChangeEditionResponse { purchase, refunds, sum_fen, app }))
+    }
+
+    async fn exchange_add_on(
+        &self,
+        request: Request<pb::ExchangeAddOnRequest>,
+    ) -> Result<Response<pb::ExchangeAddOnResponse>, Status> {
+        let (purchase, app, changed) = self.change(request).await?;
+        let (refunds, sum_fen) = show::exchange(app.as_ref(), changed.exchange);
+        Ok(Response::new(pb::ExchangeAddOnResponse { purchase, refunds, sum_fen, app }))
     }
 
     async fn get_app(

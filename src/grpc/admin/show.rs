@@ -4,7 +4,7 @@ use crate::directory::UnreadableApp;
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Subject;
-use crate::domain::id::{AppId, Name};
+use crate::domain::id::{AppId, Name, RequestId};
 use crate::domain::limit::{Bound, LimitId, Source};
 use crate::domain::purchase::{Item, Period, Purchase, Refund};
 use crate::domain::refund::Remaining;
@@ -12,7 +12,9 @@ use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{EditionEnd, PurchaseRun, ServiceState};
 use crate::domain::usage::entitled;
-use crate::engine::admin::{AppView, Overrun, OverrunCount, Preview, SubjectCounts};
+use crate::engine::admin::{
+    AppView, ExchangeFigures, Overrun, OverrunCount, Preview, SubjectCounts,
+};
 use crate::grpc::pb;
 use crate::proto::{source, timestamp};
 
@@ -120,6 +122,20 @@ pub fn remaining(remaining: Remaining) -> pb::RemainingValue {
     pb::RemainingValue { price_fen, days, days_used, in_full, refund_fen }
 }
 
+/// Converts the figures of an exchange: its refunds, with their purchases in the app, and its sum.
+pub fn exchange(
+    app: Option<&pb::App>,
+    figures: Option<ExchangeFigures>,
+) -> (Vec<pb::RefundedPurchase>, i64) {
+    let Some(ExchangeFigures { refunds, sum_fen }) = figures else { return (Vec::new(), 0) };
+    let purchase = |index: usize| app.and_then(|app| app.purchases.get(index)).cloned();
+    let refund = |(index, value)| pb::RefundedPurchase {
+        purchase: purchase(index),
+        value: Some(remaining(value)),
+    };
+    (refunds.into_iter().map(refund).collect(), sum_fen)
+}
+
 fn limit((limit_id, bound): &(LimitId, Bound)) -> pb::EntitledLimit {
     let (source, source_id) = source(&bound.source);
     pb::EntitledLimit {
@@ -143,7 +159,14 @@ pub fn preview(catalog: &Catalog, preview: &Preview) -> pb::PreviewEntitlementRe
         overrun_counts: preview.overrun_counts.iter().flatten().map(counted).collect(),
         sale: preview.sale.map(sale),
         subjects: preview.subjects.iter().map(subject_counts).collect(),
+        refunds: preview.refunds.iter().map(previewed_refund).collect(),
+        sum_fen: preview.sum_fen,
     }
+}
+
+fn previewed_refund((purchase, value): &(RequestId, Remaining)) -> pb::PreviewedRefund {
+    let purchase_request_id = purchase.to_string();
+    pb::PreviewedRefund { purchase_request_id, value: Some(remaining(*value)) }
 }
 
 fn sale(PurchaseRun { valid, stops_at }: PurchaseRun) -> pb::PreviewedSale {

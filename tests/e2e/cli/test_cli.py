@@ -123,6 +123,23 @@ def test_a_preview_shows_now_and_then_each_subject_and_the_term_of_a_sale(
     assert re.search(r"group g1 +members_per_group +250 +2000 +200 +OVER", text), text
 
 
+def test_an_exchange_costs_what_its_preview_shows(sidecar, tcp_app):
+    tcp_app.upgrade()
+    tcp_app.buy("groups-per-user-400")
+    old, new = "groups-per-user-400", "groups-per-user-700"
+    text = shown(sidecar, "admin", "preview", tcp_app.id, "--exchange-add-on", old, "--for", new,
+                 "--months", "1")
+    assert re.search(r"purchase \S+ would be refunded \S+ CNY of 500.00 CNY", text), text
+    cost = int(re.search(r"to pay: \S+ CNY \(sum_fen (\d+)\)", text)[1])
+    make = ["admin", "exchange-add-on", tcp_app.id, old, new, "--months", "1", "--max-sum-fen"]
+    refused = run(sidecar, *make, str(cost - 1))
+    assert refused.returncode == 1
+    assert f"the sum to pay is {cost} fen now" in refused.stderr
+    text = shown(sidecar, *make, str(cost))
+    assert f"(sum_fen {cost})" in text
+    assert rows(text)["add-ons"] == new
+
+
 def cells(line: str) -> int:
     """The width of a line in terminal cells."""
     return sum(2 if unicodedata.east_asian_width(it) in "WF" else 1 for it in line)

@@ -63,6 +63,10 @@ SALES = [
     ("PurchaseEdition", {"edition_id": "nothing", "months": 1}, INVALID, "UNKNOWN_EDITION"),
     ("GrantAddOn", {"add_on_id": "nothing", "months": 1}, INVALID, "UNKNOWN_ADD_ON"),
     ("GrantAddOn", {"add_on_id": "members-2000", "months": 1}, PRECONDITION, "ADD_ON_IN_FORCE"),
+    ("ExchangeAddOn", {"replaced_add_on_id": "members-2000", "add_on_id": "members-6000",
+                       "months": 1}, PRECONDITION, "ADD_ON_NOT_IN_FORCE"),
+    ("ExchangeAddOn", {"replaced_add_on_id": "members-6000", "add_on_id": "members-2000",
+                       "months": 1, "max_sum_fen": -60_000}, PRECONDITION, "SUM_ABOVE_MAX"),
     ("RefundPurchase", {"purchase_request_id": "nothing"}, INVALID, "UNKNOWN_PURCHASE"),
     ("RefundPurchase", {"purchase_request_id": "{refunded}"}, PRECONDITION, "ALREADY_REFUNDED"),
     ("RefundPurchase", {"purchase_request_id": "{first}"}, PRECONDITION, "RENEWED_SINCE"),
@@ -97,6 +101,8 @@ def test_sales_without_an_edition_have_a_reason(app):
     app.register()
     assert reason_of(lambda: app.admin("RenewEdition", months=1)) == (
         PRECONDITION, "NOTHING_TO_RENEW")
+    assert reason_of(lambda: app.admin("ChangeEdition", edition_id="professional", months=1)) == (
+        PRECONDITION, "NOTHING_TO_CHANGE")
     grant = lambda: app.admin("GrantAddOn", add_on_id="members-2000", months=1)  # noqa: E731
     assert reason_of(grant) == (PRECONDITION, "ADD_ONS_NOT_ALLOWED")
     assert reason_of(lambda: app.statement("1999-01")) == (INVALID, "MONTH_BEFORE_APP")

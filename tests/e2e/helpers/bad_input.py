@@ -48,6 +48,9 @@ VALID: dict[str, dict[str, Any]] = {
     "RenewEdition": {**APP, "request_id": "new", "months": 1},
     "GrantAddOn": {**APP, "request_id": "new", "add_on_id": "members-2000", "months": 1},
     "RefundPurchase": {**APP, "request_id": "new", "purchase_request_id": "r"},
+    "ChangeEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
+    "ExchangeAddOn": {**APP, "request_id": "new", "replaced_add_on_id": "members-2000",
+                      "add_on_id": "members-6000", "months": 1},
     "GetApp": APP,
     "ListApps": {},
     "GetCatalog": {},
@@ -68,7 +71,7 @@ VALID: dict[str, dict[str, Any]] = {
 """A valid request of each RPC."""
 
 ANY_VALUE_IS_GOOD = {"one_way", "group_id_allocated_by_im", "actor", "everybody", "only_blocked",
-                     "all_or_nothing"}
+                     "all_or_nothing", "max_sum_fen"}
 """Fields without invalid values."""
 
 INSTANTS = [Timestamp(seconds=-1), Timestamp(seconds=2**62), Timestamp(seconds=1, nanos=-1)]
@@ -139,7 +142,8 @@ def _scalars() -> list[Case]:
         "found_store_id": ["x", "g" * 32, "0" * 31, "0" * 33],
         "replaces_group_id": GROUP_IDS[1:],
         "number": [0], "through_number": [0], "relation": [4, -1, 2**31 - 1],
-        "add_on_id": CATALOG_IDS, "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
+        "add_on_id": CATALOG_IDS, "replaced_add_on_id": CATALOG_IDS,
+        "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
         case(rpc, field.name, value)
@@ -195,6 +199,7 @@ def _rules() -> list[Case]:
         return case("PreviewEntitlement", field, message, f"{field}.{part}")
 
     edition, add_on = admin_pb.PreviewedEdition, admin_pb.PreviewedAddOn
+    exchange = admin_pb.PreviewedExchange
     return [
         *[preview("purchase_edition", "months", edition(edition_id="professional", months=bad))
           for bad in MONTHS],
@@ -202,6 +207,15 @@ def _rules() -> list[Case]:
         *[preview("grant_add_on", "months", add_on(add_on_id="members-2000", months=bad))
           for bad in MONTHS],
         preview("grant_add_on", "add_on_id", add_on(add_on_id="", months=1)),
+        *[preview("change_edition", "months", edition(edition_id="professional", months=bad))
+          for bad in MONTHS],
+        preview("exchange_add_on", "replaced_add_on_id",
+                exchange(replaced_add_on_id="", add_on_id="members-6000", months=1)),
+        preview("exchange_add_on", "add_on_id",
+                exchange(replaced_add_on_id="members-2000", add_on_id="", months=1)),
+        *[preview("exchange_add_on", "months", exchange(
+            replaced_add_on_id="members-2000", add_on_id="members-6000", months=bad))
+          for bad in MONTHS],
         *[case("PreviewEntitlement", "user_ids", ["a", bad], "user_ids[1]") for bad in USER_IDS],
         *[case("PreviewEntitlement", "group_ids", ["a", bad], "group_ids[1]")
           for bad in GROUP_IDS],
@@ -292,6 +306,11 @@ def _several_at_once() -> list[Case]:
                   app_id="", request_id="", months=25),
         all_wrong("RefundPurchase", "app_id", "request_id", "purchase_request_id", "effective_at",
                   app_id="", request_id="", purchase_request_id="", effective_at=INSTANTS[0]),
+        all_wrong("ChangeEdition", "app_id", "request_id", "edition_id", "months", "effective_at",
+                  app_id="", request_id="", edition_id="", months=0, effective_at=INSTANTS[0]),
+        all_wrong("ExchangeAddOn", "app_id", "request_id", "replaced_add_on_id", "add_on_id",
+                  "months", app_id="", request_id="", replaced_add_on_id="", add_on_id="",
+                  months=25),
         all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
                   app_id="a b", page_size=1001, page_token="x", action="x",
                   **{"from": INSTANTS[0]}),

@@ -22,7 +22,7 @@ const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 35] = [
+pub const CALLS: [Call; 39] = [
     row("CreateApp", false, Role::Operator),
     row("CreateApp", true, Role::Owner),
     row("PurchaseEdition", false, Role::Operator),
@@ -33,6 +33,10 @@ pub const CALLS: [Call; 35] = [
     row("GrantAddOn", true, Role::Owner),
     row("RefundPurchase", false, Role::Operator),
     row("RefundPurchase", true, Role::Owner),
+    row("ChangeEdition", false, Role::Operator),
+    row("ChangeEdition", true, Role::Owner),
+    row("ExchangeAddOn", false, Role::Operator),
+    row("ExchangeAddOn", true, Role::Owner),
     row("GetApp", false, Role::Viewer),
     row("ListApps", false, Role::Viewer),
     row("GetCatalog", false, Role::Viewer),
@@ -78,8 +82,9 @@ impl Call {
     /// The status code of an authorized call.
     pub fn when_authorized(self) -> Code {
         // The store of these tests is embedded: it has no loss to accept, and no journal.
-        let needs_redis = ["AcceptStore", "RetryJournalEntry", "DropJournalEntry"];
-        if needs_redis.contains(&self.rpc) { Code::FailedPrecondition } else { Code::Ok }
+        // The catalog has one edition for sale, and none to change it to.
+        let refused = ["AcceptStore", "RetryJournalEntry", "DropJournalEntry", "ChangeEdition"];
+        if refused.contains(&self.rpc) { Code::FailedPrecondition } else { Code::Ok }
     }
 
     /// Makes the call for an app.
@@ -128,6 +133,8 @@ impl Call {
                 };
                 code(client.refund_purchase(request).await)
             }
+            "ChangeEdition" => change_edition(client, app_id, request_id, effective_at).await,
+            "ExchangeAddOn" => exchange(client, app_id, request_id, effective_at).await,
             "GetApp" => code(client.get_app(pb::GetAppRequest { app_id }).await),
             "ListApps" => code(client.list_apps(pb::ListAppsRequest::default()).await),
             "GetCatalog" => code(client.get_catalog(pb::GetCatalogRequest {}).await),
@@ -242,8 +249,10 @@ impl Call {
         match self.rpc {
             // Start and end.
             "Reconcile" => 2,
-            // Metering is not audited, and an embedded store has no loss to accept and no journal.
+            // Metering is not audited, an embedded store has no loss to accept and no journal, and
+            // the catalog has no other edition.
             "RecordLogins"
+            | "ChangeEdition"
             | "ReportBandwidth"
             | "AcceptStore"
             | "RetryJournalEntry"
@@ -252,6 +261,41 @@ impl Call {
             _ => u64::from(self.least > Role::Viewer),
         }
     }
+}
+
+async fn change_edition(
+    client: &mut Client,
+    app_id: String,
+    request_id: String,
+    effective_at: Option<Timestamp>,
+) -> Code {
+    let request = pb::ChangeEditionRequest {
+        app_id,
+        request_id,
+        edition_id: "professional".to_owned(),
+        months: 1,
+        max_sum_fen: None,
+        effective_at,
+    };
+    code(client.change_edition(request).await)
+}
+
+async fn exchange(
+    client: &mut Client,
+    app_id: String,
+    request_id: String,
+    effective_at: Option<Timestamp>,
+) -> Code {
+    let request = pb::ExchangeAddOnRequest {
+        app_id,
+        request_id,
+        replaced_add_on_id: "members-2000".to_owned(),
+        add_on_id: "members-6000".to_owned(),
+        months: 1,
+        max_sum_fen: None,
+        effective_at,
+    };
+    code(client.exchange_add_on(request).await)
 }
 
 /// Activates the catalog that is in force.

@@ -82,7 +82,10 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
         | "ListJournalEntries"
         | "RetryJournalEntry"
         | "DropJournalEntry" => &[],
-        "RenewEdition" | "GrantAddOn" | "RefundPurchase" => &["CreateApp", "PurchaseEdition"],
+        "RenewEdition" | "GrantAddOn" | "RefundPurchase" | "ChangeEdition" => {
+            &["CreateApp", "PurchaseEdition"]
+        }
+        "ExchangeAddOn" => &["CreateApp", "PurchaseEdition", "GrantAddOn"],
         _ => &["CreateApp"],
     };
     for rpc in before {

@@ -65,7 +65,7 @@ impl World {
             (numbers(rng), for_sale, rng.percent(60))
         });
         let editions: Vec<_> = editions.collect();
-        let add_ons = (0..rng.below(6)).map(|_| (rng.below(IDS), number(rng), price(rng)));
+        let add_ons = (0..rng.below(12)).map(|_| (rng.below(IDS), number(rng), price(rng)));
         let add_ons: Vec<_> = add_ons.collect();
         let edition = rng.below(editions.len());
         // An effective add-on: of its kind, and with a higher limit.
@@ -74,7 +74,7 @@ impl World {
             editions[edition].2 && raised > editions[edition].0[kind]
         };
         let candidates: Vec<usize> = (0..add_ons.len()).collect();
-        let running = candidates.iter().find(counts).copied().filter(|_| rng.percent(50));
+        let running = candidates.iter().find(counts).copied().filter(|_| rng.percent(70));
         Self {
             edition,
             running,
@@ -133,7 +133,8 @@ impl World {
         over.map(|(reason, ..)| reason).collect()
     }
 
-    /// The cheapest sufficient purchase: its name, price, and the limits after it.
+    /// The cheapest sufficient purchase: its name with what it is exchanged for, its price, and the
+    /// limits after it.
     fn wanted(&self, of: usize) -> Option<(String, i64, u64)> {
         let (now, edition) = (self.now(), &self.editions[self.edition]);
         let mut helping = Vec::new();
@@ -142,14 +143,27 @@ impl World {
                 let mut after = now;
                 // In place of the current one of its kind.
                 after[*kind] = edition.0[*kind].max(*raised);
-                helping.push((format!("add-on {index}"), *price, after));
+                let replaced = self.running.filter(|running| self.add_ons[*running].0 == *kind);
+                let replaced = replaced.map_or_else(String::new, |it| format!(" for add-on {it}"));
+                helping.push((format!("add-on {index}{replaced}"), *price, after));
             }
         }
         let part: &[usize] = [&[0][..], &[1], &[2, 3, 4], &[2, 3, 4]][self.request];
-        for (index, (numbers, price, _)) in self.editions.iter().enumerate() {
-            let keeps = part.iter().all(|at| numbers[*at] >= now[*at]);
+        // The first edition is the default one, which cannot be bought.
+        let replaced = match self.edition {
+            0 => String::new(),
+            bought => format!(" for edition {bought}"),
+        };
+        for (index, (numbers, price, add_ons)) in self.editions.iter().enumerate() {
+            let mut after = *numbers;
+            if let Some(running) = self.running.filter(|_| *add_ons) {
+                // It stays where it still raises.
+                let (kind, raised, _) = self.add_ons[running];
+                after[kind] = after[kind].max(raised);
+            }
+            let keeps = part.iter().all(|at| after[*at] >= now[*at]);
             if let Some(price) = price.filter(|_| index != self.edition && keeps) {
-                helping.push((format!("edition {index}"), price, *numbers));
+                helping.push((format!("edition {index}{replaced}"), price, after));
             }
         }
         helping.retain(|(_, _, after)| self.denials(after).is_empty());
@@ -240,6 +254,7 @@ impl World {
 fn the_cheapest_purchase_that_admits_the_request_is_offered() {
     let (mut rng, base) = (Rng::new(seed(14)), catalog());
     let (mut offered, mut several, mut none) = (0, 0, 0);
+    let (mut changes, mut exchanges) = (0, 0);
     for case in 0..CASES {
         let world = World::random(&mut rng);
         let (catalog, limits) = (world.catalog(&base), world.limits());
@@ -250,21 +265,32 @@ fn the_cheapest_purchase_that_admits_the_request_is_offered() {
         for (of, violation) in &found {
             let offer = upgrades(&catalog, &limits, violation, &violations);
             let shown = offer.first().map(|upgrade| {
-                let name = match &upgrade.offer {
-                    Offer::Edition(id) => format!("edition {id}"),
-                    Offer::AddOn(id) => format!("add-on {id}"),
+                let kind = match &upgrade.offer {
+                    Offer::Edition(_) => "edition",
+                    Offer::AddOn(_) => "add-on",
                 };
-                (name, upgrade.price_fen_per_month, upgrade.new_limit.finite().unwrap_or(MAX))
+                let (Offer::Edition(id) | Offer::AddOn(id)) = &upgrade.offer;
+                let replaced = upgrade.replaces.as_ref();
+                let replaced = replaced.map_or_else(String::new, |it| format!(" for {kind} {it}"));
+                (
+                    format!("{kind} {id}{replaced}"),
+                    upgrade.price_fen_per_month,
+                    upgrade.new_limit.finite().unwrap_or(MAX),
+                )
             });
             let sold = of.filter(|_| violation.reason != Reason::PeerFriends);
             let wanted = sold.and_then(|of| world.wanted(of));
             assert_eq!(shown, wanted, "case {case}: {violation:?} of {reasons:?}");
+            let name = wanted.as_ref().map_or("", |(name, ..)| name.as_str());
+            changes += usize::from(name.contains(" for edition"));
+            exchanges += usize::from(name.contains(" for add-on"));
             offered += usize::from(wanted.is_some());
             several += usize::from(wanted.is_some() && violations.len() > 1);
             none += usize::from(wanted.is_none());
         }
     }
     assert!(offered > 1000 && several > 100 && none > 1000, "{offered} {several} {none}");
+    assert!(changes > 100 && exchanges > 20, "{changes} {exchanges}");
 }
 
 #[tokio::test]

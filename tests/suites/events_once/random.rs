@@ -13,9 +13,9 @@ use imquota::engine::admin::{Change, ChangeKind};
 use tokio::task::JoinSet;
 
 use super::{DAY, Sidecar, World};
-use crate::model::entitlement::{Order, Purchases};
+use crate::model::entitlement::{Order, Purchases, Swap};
 use crate::model::rules::BUILT_IN;
-use crate::support::{Rng, actor, app, order, request_id, seed};
+use crate::support::{Rng, actor, app, exchange, order, request_id, seed};
 
 const APPS: usize = 24;
 const STEPS: usize = 500;
@@ -75,14 +75,23 @@ async fn step(
         return;
     }
     let months = u32::try_from(rng.between(1, 2)).expect("small");
-    let wanted = rng.below(10);
+    let wanted = rng.below(12);
     let (what, done) = if wanted < 4 && of.bought.count() > 0 {
         let purchase = of.bought.count() - 1 - rng.below(of.bought.count().min(3));
         let what = ChangeKind::Refund { purchase: request_id(&format!("r{}", requests[purchase])) };
         (what, of.change(passed, |bought| bought.refund(&BUILT_IN, purchase, at).is_ok()))
+    } else if wanted > 9 {
+        let (swap, replaced, new) = match wanted {
+            10 => (Swap::AddOn(3, 0), "members-2000", "groups-per-user-400"),
+            _ => (Swap::AddOn(0, 3), "groups-per-user-400", "members-2000"),
+        };
+        let what = ChangeKind::Exchange(exchange(Some(replaced), new, months));
+        let swap =
+            |bought: &mut Purchases| bought.exchange(&BUILT_IN, swap, months, at, i64::MAX).is_ok();
+        (what, of.change(passed, swap))
     } else {
         let (wanted, name) = match wanted {
-            4 | 5 => (Order::Edition, "professional"),
+            4 | 5 => (Order::Edition(1), "professional"),
             6 | 7 | 0 | 1 => (Order::Renewal, "renew"),
             8 => (Order::AddOn(3), "members-2000"),
             _ => (Order::AddOn(0), "groups-per-user-400"),
@@ -90,7 +99,7 @@ async fn step(
         let what = ChangeKind::Purchase { order: order(name), months };
         (what, of.change(passed, |bought| bought.order(&BUILT_IN, wanted, months, at).is_ok()))
     };
-    let is_purchase = matches!(what, ChangeKind::Purchase { .. });
+    let is_purchase = !matches!(what, ChangeKind::Refund { .. });
     let made = make(sidecar, &of.app, number, at, what.clone()).await;
     assert_eq!(made, done, "{}: {what:?} at {at}", of.app);
     if made {

@@ -12,6 +12,7 @@ enum Bought {
     Edition {
         at: i64,
         months: u32,
+        edition: usize,
     },
     Renewal {
         at: i64,
@@ -40,12 +41,21 @@ struct Sold {
     refunded: bool,
 }
 
-/// An order, before it is checked.
+/// An order, before it is checked; editions and add-ons by their indices in the rules.
 #[derive(Debug, Clone, Copy)]
 pub enum Order {
-    Edition,
+    Edition(usize),
     Renewal,
     AddOn(usize),
+}
+
+/// An exchange, before it is checked.
+#[derive(Debug, Clone, Copy)]
+pub enum Swap {
+    /// The edition in force for this one.
+    Edition(usize),
+    /// The first add-on for the second one.
+    AddOn(usize, usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +68,7 @@ pub enum State {
 /// An edition and its renewals; instants in milliseconds.
 #[derive(Debug, Clone)]
 struct Run {
+    edition: usize,
     anchor: i64,
     months: u32,
     from: i64,
@@ -109,11 +120,12 @@ impl Purchases {
         at: i64,
     ) -> Result<(), &'static str> {
         let bought = match order {
-            Order::Edition if self.in_force(at) => return Err("renew it instead"),
+            Order::Edition(_) if self.in_force(at) => return Err("renew it instead"),
             Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
             Order::Renewal if self.in_force(at) => Bought::Renewal { at, months },
             // After the stop a renewal starts a new run.
-            Order::Edition | Order::Renewal => Bought::Edition { at, months },
+            Order::Renewal => Bought::Edition { at, months, edition: self.last_edition() },
+            Order::Edition(edition) => Bought::Edition { at, months, edition },
             Order::AddOn(add_on) => {
                 self.check_add_on(rules, add_on, at)?;
                 Bought::AddOn { at, months, add_on }
@@ -157,14 +169,91 @@ impl Purchases {
         Ok(paid_back)
     }
 
+    /// Exchanges what runs for something else: returns the sum to pay, or a part of the expected
+    /// error. Nothing is exchanged if the sum is above the highest accepted one.
+    pub fn exchange(
+        &mut self,
+        rules: &Rules,
+        swap: Swap,
+        months: u32,
+        at: i64,
+        sum_max: i64,
+    ) -> Result<i64, &'static str> {
+        let before = self.clone();
+        let done = self.exchange_any(rules, swap, months, at);
+        let done = done.and_then(|sum| if sum > sum_max { Err("preview the") } else { Ok(sum) });
+        if done.is_err() {
+            *self = before;
+        }
+        done
+    }
+
+    fn exchange_any(
+        &mut self,
+        rules: &Rules,
+        swap: Swap,
+        months: u32,
+        at: i64,
+    ) -> Result<i64, &'static str> {
+        let mut paid_back = 0;
+        match swap {
+            Swap::Edition(edition) => {
+                if !self.in_force(at) {
+                    return Err("no purchased edition in force");
+                } else if self.last_edition() == edition {
+                    return Err("renew it instead");
+                }
+                let parts = self.runs.last().expect("it is in force").parts.clone();
+                // Whole renewals that have not begun, and what remains of the last one that has.
+                let begun = parts.iter().rposition(|part| self.sold[*part].from <= at);
+                for part in parts[begun.expect("the first one has begun")..].iter().rev() {
+                    paid_back += self.pay_back(rules, *part, at);
+                }
+                self.all.push(Bought::Edition { at, months, edition });
+                for run in self.add_ons.clone() {
+                    let useless = !raises(rules, edition, run.add_on);
+                    if run.from <= at && at < run.until && useless {
+                        paid_back += self.pay_back(rules, run.purchase, at);
+                    }
+                }
+            }
+            Swap::AddOn(replaced, add_on) => {
+                let mut runs = self.add_ons.iter().rev();
+                let run = runs.find(|it| it.add_on == replaced && it.from <= at && at < it.until);
+                let purchase = run.ok_or("cannot be exchanged")?.purchase;
+                paid_back += self.pay_back(rules, purchase, at);
+                self.check_add_on(rules, add_on, at)?;
+                self.all.push(Bought::AddOn { at, months, add_on });
+            }
+        }
+        self.work_out(rules);
+        Ok(self.sold.last().expect("just bought").price_fen - paid_back)
+    }
+
+    /// Refunds a purchase by its days alone.
+    fn pay_back(&mut self, rules: &Rules, purchase: usize, at: i64) -> i64 {
+        let Sold { price_fen, from, until, .. } = self.sold[purchase];
+        let days = day_of(until - 1) - day_of(from) + 1;
+        let used = (day_of(at) - day_of(from) + 1).clamp(0, days);
+        self.all.push(Bought::Refund { purchase, at });
+        self.work_out(rules);
+        let (whole, rest) = (price_fen * (days - used) / days, price_fen * (days - used) % days);
+        whole + i64::from(rest * 2 >= days)
+    }
+
     fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
         match self.edition_at(at) {
             (_, State::Stopped) => return Err("renew it first"),
-            (0, _) => return Err("does not allow add-ons"),
+            (edition, _) if !rules.editions[edition].add_ons => {
+                return Err("does not allow add-ons");
+            }
             _ => {}
         }
-        let raises = rules.add_ons[add_on].raises;
-        let same_kind = |run: &AddOnRun| rules.add_ons[run.add_on].raises == raises;
+        if !raises(rules, self.last_edition(), add_on) {
+            return Err("already");
+        }
+        let kind = rules.add_ons[add_on].raises;
+        let same_kind = |run: &AddOnRun| rules.add_ons[run.add_on].raises == kind;
         if self.add_ons.iter().any(|run| at < run.until && same_kind(run)) {
             return Err("of the same kind is in force, stops at");
         }
@@ -179,20 +268,22 @@ impl Purchases {
         for bought in self.all.clone() {
             let number = self.sold.len();
             let (at, months, per_month, from, until) = match bought {
-                Bought::Edition { at, months } => {
-                    let run = Run::new(day_of(at), months, at, vec![number]);
+                Bought::Edition { at, months, edition } => {
+                    let run = Run::new(edition, day_of(at), months, at, vec![number]);
                     let until = run.until;
                     self.runs.push(run);
-                    (at, months, rules.edition_fen, at, until)
+                    (at, months, rules.editions[edition].fen, at, until)
                 }
                 Bought::Renewal { at, months } => {
                     let run = self.runs.pop().expect("renewed only where an edition ran");
                     let (from, mut parts) = (run.until, run.parts);
                     parts.push(number);
-                    let run = Run::new(run.anchor, run.months + months, run.from, parts);
+                    let fen = rules.editions[run.edition].fen;
+                    let months_of_all = run.months + months;
+                    let run = Run::new(run.edition, run.anchor, months_of_all, run.from, parts);
                     let until = run.until;
                     self.runs.push(run);
-                    (at, months, rules.edition_fen, from, until)
+                    (at, months, fen, from, until)
                 }
                 Bought::AddOn { at, months, add_on } => {
                     let until = start_of(first_day_after(day_of(at), months));
@@ -222,24 +313,37 @@ impl Purchases {
         if at < sold.from {
             // It has not begun, so the edition runs as if it had never been bought.
             let months = run.months - sold.months;
-            *run = Run::new(run.anchor, months, run.from, run.parts.clone());
+            *run = Run::new(run.edition, run.anchor, months, run.from, run.parts.clone());
         } else {
-            run.until = at;
+            // In grace, in which only an exchange is possible, its validity has ended before.
+            run.until = at.min(run.until);
             run.stops_at = at;
         }
     }
 
-    fn in_force(&self, at: i64) -> bool {
+    /// True if a purchased edition is in force.
+    pub fn in_force(&self, at: i64) -> bool {
         self.runs.last().is_some_and(|run| at < run.stops_at)
+    }
+
+    /// The edition of the last run; the default one without any.
+    fn last_edition(&self) -> usize {
+        self.runs.last().map_or(0, |run| run.edition)
+    }
+
+    /// The add-ons in force.
+    pub fn add_ons_in_force(&self, at: i64) -> Vec<usize> {
+        let runs = self.add_ons.iter().filter(|run| run.from <= at && at < run.until);
+        runs.map(|run| run.add_on).collect()
     }
 
     /// The edition, by its index in the rules, and its state.
     pub fn edition_at(&self, at: i64) -> (usize, State) {
         match self.runs.iter().rfind(|run| run.from <= at) {
             None => (0, State::Active),
-            Some(run) if at < run.until => (1, State::Active),
-            Some(run) if at < run.stops_at => (1, State::Grace),
-            Some(_) => (1, State::Stopped),
+            Some(run) if at < run.until => (run.edition, State::Active),
+            Some(run) if at < run.stops_at => (run.edition, State::Grace),
+            Some(run) => (run.edition, State::Stopped),
         }
     }
 
@@ -301,11 +405,22 @@ impl Purchases {
     }
 }
 
+/// True if an add-on raises its limit under an edition.
+fn raises(rules: &Rules, edition: usize, add_on: usize) -> bool {
+    let (rule, add_on) = (&rules.editions[edition], &rules.add_ons[add_on]);
+    let limit = match add_on.raises {
+        Raises::Groups => rule.groups,
+        Raises::Members => rule.members,
+        Raises::AvRooms => rule.av_rooms,
+    };
+    rule.add_ons && add_on.to > limit
+}
+
 impl Run {
-    fn new(anchor: i64, months: u32, from: i64, parts: Vec<usize>) -> Self {
+    fn new(edition: usize, anchor: i64, months: u32, from: i64, parts: Vec<usize>) -> Self {
         let end = first_day_after(anchor, months);
         let (until, stops_at) = (start_of(end), start_of(end + GRACE_DAYS));
-        Self { anchor, months, from, until, stops_at, parts }
+        Self { edition, anchor, months, from, until, stops_at, parts }
     }
 }
 

@@ -7,7 +7,7 @@ use imquota::domain::decision::Mode;
 
 use super::calendar::DAY_MILLIS;
 use super::endings::End;
-use super::entitlement::{Order, State};
+use super::entitlement::{Order, State, Swap};
 use super::holds::{Ask, Kind, PARTS};
 use super::operation::{Group, How, Op, User};
 use super::state::App;
@@ -238,28 +238,52 @@ pub fn soon(rng: &mut Rng, apps: &[App], now: i64) -> i64 {
     }
 }
 
-/// The next change of an app's purchases, if one is due.
-pub fn order(rng: &mut Rng, app: &App, now: i64) -> Option<(Order, u32)> {
+/// The next change of an app's purchases, if one is due. There are `editions`, the default one
+/// included.
+pub fn order(rng: &mut Rng, app: &App, editions: usize, now: i64) -> Option<(Order, u32)> {
     let months = u32::try_from(*rng.pick(&[1, 1, 1, 2, 3])).expect("small");
     let (edition, state) = app.purchases.edition_at(now);
     let of_thousand = rng.below(1000);
+    // Mostly the first of the editions for sale.
+    let bought = |rng: &mut Rng| {
+        Order::Edition(if rng.percent(60) { 1 } else { 1 + rng.below(editions - 1) })
+    };
     let order = match (edition, state) {
-        (_, State::Stopped) if of_thousand < 6 => Order::Edition,
+        (_, State::Stopped) if of_thousand < 6 => bought(rng),
         (_, State::Stopped) if of_thousand < 12 => Order::Renewal,
-        (0, _) if of_thousand < 6 => Order::Edition,
+        (0, _) if of_thousand < 6 => bought(rng),
         (_, State::Grace) if of_thousand < 20 => Order::Renewal,
         (_, State::Grace) if of_thousand < 45 => Order::AddOn(rng.below(6)),
-        (1, State::Active) if of_thousand < 2 => Order::Renewal,
-        (1, _) if of_thousand < 12 => Order::AddOn(rng.below(6)),
+        (1.., State::Active) if of_thousand < 2 => Order::Renewal,
+        (1.., _) if of_thousand < 12 => Order::AddOn(rng.below(6)),
         // A random order; most are refused.
         _ if of_thousand > 995 => match rng.below(3) {
-            0 => Order::Edition,
+            0 => bought(rng),
             1 => Order::Renewal,
             _ => Order::AddOn(rng.below(6)),
         },
         _ => return None,
     };
     Some((order, months))
+}
+
+/// The next exchange of an app, if one is due, and its months.
+pub fn exchange(rng: &mut Rng, app: &App, editions: usize, now: i64) -> Option<(Swap, u32)> {
+    let (_, state) = app.purchases.edition_at(now);
+    // More often in grace, which is short.
+    let due = if state == State::Grace { 20 } else { 6 };
+    if rng.below(1000) >= due || (!app.purchases.in_force(now) && rng.percent(90)) {
+        return None;
+    }
+    let months = u32::try_from(*rng.pick(&[1, 1, 2, 3])).expect("small");
+    let running = app.purchases.add_ons_in_force(now);
+    let swap = if rng.percent(50) {
+        Swap::Edition(1 + rng.below(editions - 1))
+    } else {
+        let replaced = if running.is_empty() { rng.below(6) } else { *rng.pick(&running) };
+        Swap::AddOn(replaced, rng.below(6))
+    };
+    Some((swap, months))
 }
 
 /// The number of the purchase to refund next, if any.

@@ -10,6 +10,8 @@ pub const FREE: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct EditionRule {
     pub id: &'static str,
+    /// Price of a month; that of the default edition does not count.
+    pub fen: i64,
     pub add_ons: bool,
     pub accounts: u64,
     pub friends: u64,
@@ -50,12 +52,10 @@ pub struct KindRule {
     pub per_day: u64,
 }
 
-/// The model's form of a catalog. The first edition is the default one, the second is for sale.
+/// The model's form of a catalog. The first edition is the default one, the others are for sale.
 #[derive(Debug)]
 pub struct Rules {
-    pub editions: [EditionRule; 2],
-    /// Price of a month of the second edition.
-    pub edition_fen: i64,
+    pub editions: &'static [EditionRule],
     pub add_ons: [AddOnRule; 6],
     pub kinds: &'static [KindRule],
     pub groups_per_day: u64,
@@ -69,9 +69,10 @@ pub const AV_ROOM: usize = 3;
 
 /// Pricing rules, sections 1 and 2.
 pub const BUILT_IN: Rules = Rules {
-    editions: [
+    editions: &[
         EditionRule {
             id: "trial",
+            fen: 0,
             add_ons: false,
             accounts: 100,
             friends: 20,
@@ -82,6 +83,7 @@ pub const BUILT_IN: Rules = Rules {
         },
         EditionRule {
             id: "professional",
+            fen: 99_900,
             add_ons: true,
             accounts: FREE,
             friends: 3000,
@@ -91,7 +93,6 @@ pub const BUILT_IN: Rules = Rules {
             all_groups: FREE,
         },
     ],
-    edition_fen: 99_900,
     add_ons: add_ons([400, 700, 1000], [2000, 6000]),
     kinds: &[
         tracked("Private", 200),
@@ -105,9 +106,10 @@ pub const BUILT_IN: Rules = Rules {
 
 /// Limits that few users and groups reach.
 pub const SMALL: Rules = Rules {
-    editions: [
+    editions: &[
         EditionRule {
             id: "trial",
+            fen: 0,
             add_ons: false,
             accounts: 6,
             friends: 3,
@@ -118,6 +120,7 @@ pub const SMALL: Rules = Rules {
         },
         EditionRule {
             id: "professional",
+            fen: 99_900,
             add_ons: true,
             accounts: 12,
             friends: 5,
@@ -126,8 +129,30 @@ pub const SMALL: Rules = Rules {
             av_rooms: 3,
             all_groups: FREE,
         },
+        // More friends and groups of a user, so that some add-ons raise nothing, and fewer members.
+        EditionRule {
+            id: "premium",
+            fen: 199_900,
+            add_ons: true,
+            accounts: 15,
+            friends: 7,
+            groups: 8,
+            members: 5,
+            av_rooms: FREE,
+            all_groups: FREE,
+        },
+        EditionRule {
+            id: "basic",
+            fen: 49_900,
+            add_ons: false,
+            accounts: 8,
+            friends: 4,
+            groups: 5,
+            members: 5,
+            av_rooms: 3,
+            all_groups: 9,
+        },
     ],
-    edition_fen: 99_900,
     add_ons: add_ons([7, 8, 9], [8, 12]),
     kinds: &[
         tracked("Private", 7),
