@@ -19,6 +19,7 @@ use imquota::domain::catalog::Catalog;
 use imquota::domain::id::{RequestId, UserId};
 use imquota::domain::purchase::{Item, Purchase, Sales};
 use imquota::domain::schedule::Schedule;
+use imquota::domain::selling::Conditions;
 use imquota::domain::time::Timestamp;
 use imquota::grpc::pb;
 use imquota::store::Fingerprints;
@@ -85,6 +86,7 @@ fn sales() -> Sales {
         months: 1,
         price_fen: 0,
         terms: None,
+        conditions: Conditions::default(),
         at: NOW,
     });
     Sales::from(purchases.to_vec())

@@ -11,6 +11,7 @@ use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::{AppId, GroupId, RequestId, UserId};
 use imquota::domain::purchase::{Item, Purchase, Sales};
 use imquota::domain::schedule::Schedule;
+use imquota::domain::selling::Conditions;
 use imquota::domain::time::Timestamp;
 use imquota::ledger::embedded::Embedded;
 use imquota::ledger::{Answer, Call, Ledger, Operation, TakeOptions};
@@ -192,6 +193,7 @@ fn schedule(call: &Call) -> Schedule {
         months: 1,
         price_fen: 0,
         terms: None,
+        conditions: Conditions::default(),
         at: now,
     });
     Schedule::compile(&call.catalog, &Sales::from(purchases.to_vec()), now)

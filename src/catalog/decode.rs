@@ -6,7 +6,7 @@
 
 use crate::diagnostics::join_quoted;
 use crate::diagnostics::toml::{Document, Table, Value};
-use crate::domain::calendar::Zone;
+use crate::domain::calendar::{LastDay, Zone};
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
 use crate::domain::hold::HoldRules;
@@ -14,6 +14,7 @@ use crate::domain::id::{NAME_MAX_BYTES, Name};
 use crate::domain::id_rules::{ID_MAX_BYTES, IdCharset, IdRules};
 use crate::domain::limit::Limit;
 use crate::domain::limits::{ImCode, REASONS};
+use crate::domain::selling::{FeeRule, RefundRule};
 
 use super::failure;
 use super::offers;
@@ -212,24 +213,42 @@ fn validity(table: &Table<'_>) -> Option<Validity> {
     let (edition_grace_days, add_on_grace_days) =
         (days("edition_grace_days"), days("add_on_grace_days"));
     let after_grace = table.required("after_grace").and_then(|value| {
-        let after_grace = match value.as_str() {
-            Some("stop") => Some(AfterGrace::Stop),
-            Some("default_edition") => Some(AfterGrace::DefaultEdition),
-            _ => None,
-        };
-        value.or_wrong(after_grace, "\"stop\" or \"default_edition\"")
+        word(&value, [("stop", AfterGrace::Stop), ("default_edition", AfterGrace::DefaultEdition)])
     });
     let full_refund_days = days("full_refund_days");
     let full_refunds_per_app = table
         .required("full_refunds_per_app")
         .and_then(|value| value.integer(0..=FULL_REFUNDS_MAX));
+    // Catalogs of the previous version have none of these.
+    let last_days = [("before", LastDay::Before), ("same", LastDay::Same)];
+    let last_day = optional_word(table, "last_day", last_days);
+    let refund =
+        optional_word(table, "refund", [("days", RefundRule::Days), ("none", RefundRule::Nothing)]);
+    let fees = [("months", FeeRule::Months), ("calendar_days", FeeRule::CalendarDays)];
+    let fee = optional_word(table, "fee", fees);
     Some(Validity {
         edition_grace_days: edition_grace_days?,
         add_on_grace_days: add_on_grace_days?,
         after_grace: after_grace?,
         full_refund_days: full_refund_days?,
         full_refunds_per_app: full_refunds_per_app?,
+        last_day: last_day?,
+        refund: refund?,
+        fee: fee?,
     })
+}
+
+/// Reads one of two words.
+fn word<T>(value: &Value<'_>, words: [(&str, T); 2]) -> Option<T> {
+    let expected = format!("\"{}\" or \"{}\"", words[0].0, words[1].0);
+    let mut words = words.into_iter();
+    let found = words.find(|(word, _)| value.as_str() == Some(word));
+    value.or_wrong(found.map(|(_, meaning)| meaning), &expected)
+}
+
+/// Reads one of two words; the default if the key is absent.
+fn optional_word<T: Default>(table: &Table<'_>, key: &str, words: [(&str, T); 2]) -> Option<T> {
+    table.optional(key).map_or_else(|| Some(T::default()), |value| word(&value, words))
 }
 
 /// Reads the sizes of batches, of which a request must hold the longest ids.

@@ -2,8 +2,9 @@
 //!
 //! A catalog is one TOML text; `builtin.toml` is the published one and documents every key. A text
 //! is accepted as a whole or not at all, and all of its problems are reported together, each with
-//! line and column ([`crate::diagnostics`]). `decode` and `offers` hold the rules, and [`watch`]
-//! reloads a file. The domain defines the meaning of the numbers ([`crate::domain::catalog`]).
+//! line and column ([`crate::diagnostics`]). `decode`, `offers` and `selling` hold the rules, and
+//! [`watch`] reloads a file. The domain defines the meaning of the numbers
+//! ([`crate::domain::catalog`]).
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ mod decode;
 mod failure;
 mod offers;
 mod postpaid;
+mod selling;
 
 /// Text of the built-in catalog, as an operator copies it.
 pub const BUILTIN: &str = include_str!("builtin.toml");

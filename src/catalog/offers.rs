@@ -11,6 +11,7 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::limits::{LimitKind, Sale};
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
+use super::selling::{self, FREE_IS, MonthPrice, PRICE, price_of_month};
 
 /// Most editions: several times the number that IM clouds sell.
 const EDITIONS_MAX: usize = 32;
@@ -102,17 +103,13 @@ fn edition(
     // Problems of the id were reported with the ids of all editions.
     let id = table.optional("id").and_then(|value| value.as_str()).map(Name::from);
     let label = label(&table);
-    let price_value = table.optional("price_fen_per_month");
-    let price = price_value.as_ref().map(price);
+    let price = price_of_month(&table);
+    let selling = selling::selling(&table);
     if let (Some(id), Some(default)) = (&id, default) {
-        match &price_value {
-            Some(value) if id == default => {
-                value.problem("the default edition is not for sale and has no price");
-            }
-            None if id != default => {
-                table.missing("price_fen_per_month", "; only the default edition has none");
-            }
-            _ => {}
+        if id == default {
+            selling::refuse_all(&table);
+        } else if price == MonthPrice::Absent {
+            table.missing(PRICE, &format!("; only the default edition has none, and {FREE_IS}"));
         }
     }
     let add_ons_allowed = required_boolean(&table, "add_ons_allowed");
@@ -126,9 +123,11 @@ fn edition(
         id: id?,
         label: label?,
         price_fen_per_month: match price {
-            Some(price) => Some(price?),
-            None => None,
+            MonthPrice::Wrong => return None,
+            MonthPrice::Fen(price) => Some(price),
+            MonthPrice::Absent => None,
         },
+        selling: selling?,
         add_ons_allowed: add_ons_allowed?,
         postpaid_allowed: postpaid_allowed?,
         limits: limits?,
@@ -163,7 +162,11 @@ fn add_on(table: Table<'_>, editions: Option<&[Edition]>, types: &Names) -> Opti
     let limit_id = table.required("limit_id").and_then(|value| limit_id(&value, types));
     let limit_value = table.required("limit");
     let limit = limit_value.as_ref().and_then(|value| limit(value, 1));
-    let price = table.required("price_fen_per_month").and_then(|value| price(&value));
+    let price = price_of_month(&table);
+    if price == MonthPrice::Absent {
+        table.missing(PRICE, &format!("; {FREE_IS}"));
+    }
+    let selling = selling::selling(&table);
     if let (Some(editions), Some(value), Some(limit_id), Some(limit)) =
         (editions, &limit_value, &limit_id, limit)
     {
@@ -182,7 +185,11 @@ fn add_on(table: Table<'_>, editions: Option<&[Edition]>, types: &Names) -> Opti
         label: label?,
         limit_id: limit_id?,
         limit: limit?,
-        price_fen_per_month: price?,
+        price_fen_per_month: match price {
+            MonthPrice::Fen(price) => price,
+            MonthPrice::Absent | MonthPrice::Wrong => return None,
+        },
+        selling: selling?,
     })
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::DirectoryError;
+use super::selling_codec::{StoredRules, is_default};
 use super::terms_codec::{self, StoredAddOn, StoredEdition};
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Catalog, Validity};
@@ -81,6 +82,9 @@ struct StoredValidity {
     after_grace: StoredAfterGrace,
     full_refund_days: u32,
     full_refunds_per_app: usize,
+    /// Absent where they are the default, as in records of earlier versions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    rules: StoredRules,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -174,6 +178,9 @@ fn store(catalog: &Catalog) -> StoredCatalog {
         after_grace,
         full_refund_days,
         full_refunds_per_app,
+        last_day,
+        refund,
+        fee,
     } = catalog.validity;
     StoredCatalog {
         version: catalog.version.clone(),
@@ -192,6 +199,11 @@ fn store(catalog: &Catalog) -> StoredCatalog {
             },
             full_refund_days,
             full_refunds_per_app,
+            rules: StoredRules {
+                last_day: last_day.into(),
+                refund: refund.into(),
+                fee: fee.into(),
+            },
         },
         metering: store_metering(&catalog.postpaid),
     }
@@ -241,6 +253,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
         after_grace,
         full_refund_days,
         full_refunds_per_app,
+        rules,
     } = stored.validity;
     Some(Catalog {
         version: stored.version,
@@ -263,6 +276,9 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
             },
             full_refund_days,
             full_refunds_per_app,
+            last_day: rules.last_day.into(),
+            refund: rules.refund.into(),
+            fee: rules.fee.into(),
         },
         postpaid: load_metering(stored.metering),
         failure: own.failure.clone(),
@@ -320,6 +336,8 @@ fn limit(stored: Option<u64>) -> Limit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::calendar::LastDay;
+    use crate::domain::selling::{FeeRule, RefundRule, Selling};
 
     /// The record of a catalog with one entry of each kind.
     const GOLDEN: &str = include_str!("catalog_golden.json");
@@ -347,6 +365,33 @@ mod tests {
     fn catalogs_are_stored_as_the_golden_bytes() {
         assert_eq!(String::from_utf8(encode(&record())).expect("text"), GOLDEN.trim_end());
         assert_eq!(decode(7, GOLDEN.trim_end().as_bytes(), &small()), Ok(record()));
+    }
+
+    #[test]
+    fn conditions_of_sale_are_stored_after_the_fields_of_earlier_versions() {
+        let mut catalog = small();
+        catalog.validity.last_day = LastDay::Same;
+        catalog.validity.refund = RefundRule::Nothing;
+        catalog.validity.fee = FeeRule::CalendarDays;
+        catalog.editions[1].selling = Selling {
+            is_for_sale: false,
+            months_max: Some(12),
+            is_once_per_app: true,
+            price_of_months: vec![(3, 280_000), (12, 999_000)],
+        };
+        catalog.add_ons[0].selling.is_for_sale = false;
+        let hash = hash(&catalog);
+        let changed = CatalogRecord { hash, catalog: Arc::new(catalog), ..record() };
+        let stored = String::from_utf8(encode(&changed)).expect("text");
+        for part in [
+            r#""full_refunds_per_app":1,"rules":{"last_day":"same","refund":"none","fee":"calendar_days"}}"#,
+            r#""selling":{"not_for_sale":true,"months_max":12,"once_per_app":true,"price_of_months":[[3,280000],[12,999000]]}}"#,
+            r#""price_fen":50000,"selling":{"not_for_sale":true}}"#,
+        ] {
+            assert!(stored.contains(part), "{part} in {stored}");
+        }
+        assert_ne!(changed.hash, record().hash);
+        assert_eq!(decode(7, stored.as_bytes(), &small()), Ok(changed));
     }
 
     #[test]

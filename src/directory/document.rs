@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::selling_codec::{StoredConditions, is_default};
 use super::terms_codec::{self, StoredTerms};
 use super::{AppRecord, DirectoryError};
 use crate::domain::billing::RetentionChange;
@@ -70,6 +71,8 @@ struct StoredPurchase {
     /// The index of its terms in the document's list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     terms: Option<usize>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    conditions: StoredConditions,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,6 +126,7 @@ fn store_purchase(purchase: &Purchase, terms: &mut Vec<Arc<Terms>>) -> StoredPur
         price_fen: purchase.price_fen,
         at_ms: purchase.at.as_millis(),
         terms: purchase.terms.as_ref().map(place),
+        conditions: (&purchase.conditions).into(),
     }
 }
 
@@ -252,12 +256,15 @@ fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
         price_fen: stored.price_fen,
         at: Timestamp::from_millis(stored.at_ms),
         terms: None,
+        conditions: stored.conditions.into(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::calendar::LastDay;
+    use crate::domain::selling::{Conditions, FeeRule};
 
     const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}],"retentions":[{"request_id":"r6","days":30,"at_ms":1549900800003}],"billed_since":"2019-01","closed_through":"2019-03"}"#;
 
@@ -269,6 +276,7 @@ mod tests {
             price_fen,
             at: Timestamp::from_millis(at),
             terms: None,
+            conditions: Conditions::default(),
         };
         AppRecord {
             app: AppId::try_from("1400000000").expect("an id"),
@@ -374,6 +382,18 @@ mod tests {
         record.sales.refunds[0].used = Some(DaysUsed { days: 28, days_used: 3 });
         let at = r#""in_full":false,"at_ms":1549900800002"#;
         let golden = GOLDEN.replace(at, &format!(r#"{at},"days":28,"days_used":3"#));
+        assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
+        assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn conditions_of_a_purchase_are_stored_after_the_fields_of_earlier_versions() {
+        let mut record = record();
+        let (last_day, fee) = (LastDay::Same, FeeRule::CalendarDays);
+        record.sales.purchases[0].conditions = Conditions { last_day, fee };
+        let at = r#""price_fen":99900,"at_ms":1549900800001"#;
+        let stored = r#""conditions":{"last_day":"same","fee":"calendar_days"}"#;
+        let golden = GOLDEN.replace(at, &format!("{at},{stored}"));
         assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
         assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
     }

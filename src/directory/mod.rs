@@ -29,6 +29,7 @@ pub mod catalog_codec;
 pub mod document;
 pub mod embedded;
 pub mod redis;
+mod selling_codec;
 pub mod statement;
 mod terms_codec;
 

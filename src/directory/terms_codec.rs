@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::selling_codec::{StoredSelling, is_default};
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::terms::Terms;
@@ -25,6 +26,8 @@ pub struct StoredEdition {
     add_ons_allowed: bool,
     postpaid_allowed: bool,
     limits: Vec<(String, Option<u64>)>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    selling: StoredSelling,
 }
 
 /// An add-on. A limit of null is unlimited.
@@ -35,6 +38,8 @@ pub struct StoredAddOn {
     limit_id: String,
     limit: Option<u64>,
     price_fen: i64,
+    #[serde(default, skip_serializing_if = "is_default")]
+    selling: StoredSelling,
 }
 
 /// Converts terms to their stored form.
@@ -63,6 +68,7 @@ pub fn store_edition(edition: &Edition) -> StoredEdition {
         add_ons_allowed: edition.add_ons_allowed,
         postpaid_allowed: edition.postpaid_allowed,
         limits: edition.limits.iter().map(limit).collect(),
+        selling: (&edition.selling).into(),
     }
 }
 
@@ -77,6 +83,7 @@ pub fn load_edition(stored: StoredEdition) -> Option<Edition> {
         add_ons_allowed: stored.add_ons_allowed,
         postpaid_allowed: stored.postpaid_allowed,
         limits: stored.limits.into_iter().map(limit).collect::<Option<_>>()?,
+        selling: stored.selling.into(),
     })
 }
 
@@ -88,6 +95,7 @@ pub fn store_add_on(add_on: &AddOn) -> StoredAddOn {
         limit_id: add_on.limit_id.to_string(),
         limit: add_on.limit.finite(),
         price_fen: add_on.price_fen_per_month,
+        selling: (&add_on.selling).into(),
     }
 }
 
@@ -99,6 +107,7 @@ pub fn load_add_on(stored: StoredAddOn) -> Option<AddOn> {
         limit_id: LimitId::sold_by_name(&stored.limit_id)?,
         limit: limit(stored.limit),
         price_fen_per_month: stored.price_fen,
+        selling: stored.selling.into(),
     })
 }
 

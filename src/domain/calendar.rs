@@ -15,6 +15,16 @@ use super::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Zone(Tz);
 
+/// The last valid day of a purchase on day T.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LastDay {
+    /// The day before T of the last month.
+    #[default]
+    Before,
+    /// Day T of the last month.
+    Same,
+}
+
 /// A calendar day in some zone, stored as days since 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Day(i32);
@@ -59,18 +69,21 @@ impl Day {
         Self::of(self.date().checked_add_days(Days::new(days.into())).unwrap_or(NaiveDate::MAX))
     }
 
-    /// Returns the first day after `months` months that began on this day: the same day of the
-    /// month, or, if that month has no such day, the first day of the month after it.
+    /// Returns the first day after `months` months that began on this day. If the last valid day is
+    /// the day before, it is the same day of the month; if it is the same day, the day after it. If
+    /// that month has no such day, it is the first day of the month after it.
     #[must_use]
-    pub fn end_after_months(self, months: u32) -> Self {
+    pub fn end_after_months(self, months: u32, last_day: LastDay) -> Self {
         let date = self.date();
         let first = date.with_day(1).unwrap_or(date);
         let month = first.checked_add_months(Months::new(months)).unwrap_or(NaiveDate::MAX);
-        Self::of(
-            month.with_day(date.day()).unwrap_or_else(|| {
-                month.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX)
-            }),
-        )
+        match (month.with_day(date.day()).map(Self::of), last_day) {
+            (Some(day), LastDay::Before) => day,
+            (Some(day), LastDay::Same) => day.plus_days(1),
+            (None, _) => {
+                Self::of(month.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX))
+            }
+        }
     }
 }
 
@@ -175,7 +188,32 @@ mod tests {
     #[test]
     fn months_end_on_the_day_before_or_at_the_end_of_a_shorter_month() {
         for (bought, months, last_valid) in VALIDITY {
-            let end = day(bought).end_after_months(*months);
+            let end = day(bought).end_after_months(*months, LastDay::Before);
+            assert_eq!(end, day(last_valid).plus_days(1), "{bought} + {months}");
+        }
+    }
+
+    /// Bought, months, last valid day if that is the same day of the month, computed by hand.
+    const VALIDITY_SAME: &[(&str, u32, &str)] = &[
+        ("2019-02-12", 1, "2019-03-12"),
+        ("2019-01-31", 1, "2019-02-28"),
+        ("2020-01-31", 1, "2020-02-29"),
+        ("2019-01-29", 1, "2019-02-28"),
+        ("2020-01-29", 1, "2020-02-29"),
+        ("2019-01-28", 1, "2019-02-28"),
+        ("2019-03-31", 1, "2019-04-30"),
+        ("2019-03-30", 1, "2019-04-30"),
+        ("2019-02-28", 1, "2019-03-28"),
+        ("2020-02-29", 12, "2021-02-28"),
+        ("2019-01-01", 1, "2019-02-01"),
+        ("2019-12-31", 1, "2020-01-31"),
+        ("2019-01-31", 2, "2019-03-31"),
+    ];
+
+    #[test]
+    fn months_may_end_on_the_same_day_of_the_month() {
+        for (bought, months, last_valid) in VALIDITY_SAME {
+            let end = day(bought).end_after_months(*months, LastDay::Same);
             assert_eq!(end, day(last_valid).plus_days(1), "{bought} + {months}");
         }
     }

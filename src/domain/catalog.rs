@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::calendar::Zone;
+use super::calendar::{LastDay, Zone};
 use super::decision::Reason;
 use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
@@ -16,6 +16,7 @@ use super::id_rules::IdRules;
 use super::limit::{Limit, LimitId};
 use super::limits::{ImCode, Sale};
 use super::postpaid::PostPaid;
+use super::selling::{FeeRule, RefundRule, Selling};
 
 /// Editions, add-ons, group types, IM codes and validity rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,8 +99,10 @@ pub struct Edition {
     pub id: Name,
     /// Display name.
     pub label: String,
-    /// Price of a month; `None` if it is not for sale (the default edition).
+    /// Price of a month; `None` if it has none (the default edition).
     pub price_fen_per_month: Option<i64>,
+    /// Conditions of its sale.
+    pub selling: Selling,
     /// True if add-ons may be bought for it and count while it runs.
     pub add_ons_allowed: bool,
     /// True if usage beyond the free allowances is charged; if not, it is only metered.
@@ -121,6 +124,8 @@ pub struct AddOn {
     pub limit: Limit,
     /// Price of a month.
     pub price_fen_per_month: i64,
+    /// Conditions of its sale.
+    pub selling: Selling,
 }
 
 /// Rules of validity: duration, grace, and the state afterwards (pricing rules, section 5).
@@ -136,6 +141,12 @@ pub struct Validity {
     pub full_refund_days: u32,
     /// Most refunds of the whole price for an app.
     pub full_refunds_per_app: usize,
+    /// The last valid day of new purchases.
+    pub last_day: LastDay,
+    /// The part that other refunds pay back.
+    pub refund: RefundRule,
+    /// The computation of prices.
+    pub fee: FeeRule,
 }
 
 impl Validity {
@@ -205,7 +216,7 @@ impl Catalog {
     #[must_use]
     pub fn cheapest_postpaid(&self) -> Option<(&Edition, i64)> {
         let for_sale = self.editions.iter().filter(|edition| edition.postpaid_allowed);
-        let priced = for_sale.filter_map(|it| Some((it, it.price_fen_per_month?)));
+        let priced = for_sale.filter_map(|it| Some((it, it.offered_price()?)));
         priced.min_by_key(|(_, price)| *price)
     }
 
@@ -241,5 +252,11 @@ impl Edition {
     #[must_use]
     pub fn limit(&self, id: &LimitId) -> Option<Limit> {
         self.limits.iter().find(|(of, _)| of == id).map(|(_, limit)| *limit)
+    }
+
+    /// Returns the price of a month at which the edition may be offered to any app, in fen.
+    #[must_use]
+    pub fn offered_price(&self) -> Option<i64> {
+        self.price_fen_per_month.filter(|_| self.selling.is_offered())
     }
 }

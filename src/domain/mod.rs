@@ -8,6 +8,7 @@
 //! and violations), [`operation`] (operations and their effects), [`take`] (how takes are carried
 //! out), [`hold`] (provisional takes),
 //! [`checks`] (violations by the counts of a store),
+//! [`selling`] (conditions of sale, and rules of prices),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
 //! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`postpaid`],
@@ -44,6 +45,7 @@ pub mod postpaid;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;
+pub mod selling;
 pub mod take;
 pub mod terms;
 pub mod text;

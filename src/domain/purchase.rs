@@ -11,8 +11,11 @@ use super::exchange::ExchangeRefusal;
 use super::id::{Name, RequestId};
 use super::limit::{Limit, LimitId};
 use super::month::Month;
+use super::selling::{
+    Conditions, FeeRule, add_on_for_sale, check_selling, edition_for_sale, not_for_sale,
+    price_by_calendar_days, priced_edition,
+};
 use super::terms::Terms;
-use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::{AddOnRun, ServiceState, Timeline};
 
@@ -32,6 +35,23 @@ pub enum Item {
     AddOn(Name),
 }
 
+impl Item {
+    /// Returns the kind of the item in words, and its id.
+    #[must_use]
+    pub fn named(&self) -> (&'static str, &Name) {
+        match self {
+            Self::Edition(id) | Self::Renewal(id) | Self::Restart(id) => ("edition", id),
+            Self::AddOn(id) => ("add-on", id),
+        }
+    }
+
+    /// Returns whether an edition that was bought before is continued.
+    #[must_use]
+    pub fn is_renewal(&self) -> bool {
+        matches!(self, Self::Renewal(_) | Self::Restart(_))
+    }
+}
+
 /// One purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Purchase {
@@ -47,6 +67,8 @@ pub struct Purchase {
     pub at: Timestamp,
     /// Terms of the item in the catalog of that time; `None` if no retained catalog has the item.
     pub terms: Option<Arc<Terms>>,
+    /// Its own conditions.
+    pub conditions: Conditions,
 }
 
 /// Refund of a purchase, which ends it.
@@ -171,6 +193,46 @@ pub enum Refusal {
         id: String,
         /// The add-ons for sale, in quotes.
         known: String,
+    },
+    /// The item is retired, or sold on request only.
+    #[error(
+        "{what} \"{id}\" is not for sale (for_sale in the catalog){}; for sale are {known}",
+        if *.is_renewal { ", and has stopped; it could be renewed until then" } else { "" }
+    )]
+    NotForSale {
+        /// `edition` or `add-on`.
+        what: &'static str,
+        /// The item.
+        id: Name,
+        /// True if a stopped edition was to be renewed.
+        is_renewal: bool,
+        /// The items of that kind that are for sale, in quotes.
+        known: String,
+    },
+    /// The purchase has more months than the item is sold for.
+    #[error("must be 1-{months_max} for \"{id}\" (months_max in the catalog), not {months}")]
+    MonthsAboveMax {
+        /// The item.
+        id: Name,
+        /// The number of months requested.
+        months: u32,
+        /// Most months of one purchase of it.
+        months_max: u32,
+    },
+    /// The app has bought the item, which is sold once to an app.
+    #[error(
+        "{what} \"{id}\" is sold once to an app (once_per_app in the catalog); \
+         request \"{by}\" bought it"
+    )]
+    SoldOnce {
+        /// `edition` or `add-on`.
+        what: &'static str,
+        /// The item.
+        id: Name,
+        /// True if it was to be renewed.
+        is_renewal: bool,
+        /// The request that bought it.
+        by: RequestId,
     },
     /// An edition is in force, or in its grace.
     #[error(
@@ -335,7 +397,8 @@ impl Purchase {
     ) -> Result<Self, Refusal> {
         let (item, price_fen) = sell(catalog, sales, order, months, at)?;
         let terms = Terms::of(catalog, &item);
-        Ok(Self { request_id, item, months, price_fen, at, terms })
+        let conditions = Conditions::of(catalog);
+        Ok(Self { request_id, item, months, price_fen, at, terms, conditions })
     }
 }
 
@@ -347,10 +410,10 @@ pub fn sell(
     months: u32,
     at: Timestamp,
 ) -> Result<(Item, i64), Refusal> {
-    let timeline = Timeline::new(catalog, sales);
+    let mut timeline = Timeline::new(catalog, sales);
     let running = timeline.bought_edition_in_force(at);
     let zone = catalog.zone;
-    let (item, price) = match order {
+    let (item, price, selling) = match order {
         Order::Edition(id) => {
             let (edition, price) = edition_for_sale(catalog, id)?;
             if let Some(run) = running {
@@ -360,42 +423,39 @@ pub fn sell(
                     stops_at: zone.show(run.stops_at),
                 });
             }
-            (Item::Edition(edition), price)
+            (Item::Edition(edition.id.clone()), price, &edition.selling)
         }
         Order::Renewal => {
             let last = timeline.editions.last().ok_or(Refusal::NothingToRenew)?;
-            let (edition, price) = edition_for_sale(catalog, last.edition.as_str())?;
+            let (edition, price) = priced_edition(catalog, last.edition.as_str())?;
             // Stored permanently, so that a later change of the grace does not change the past.
             let item = if running.is_some() { Item::Renewal } else { Item::Restart };
-            (item(edition), price)
+            let item = item(edition.id.clone());
+            if !edition.selling.is_for_sale && running.is_none() {
+                return Err(not_for_sale(catalog, &item));
+            }
+            (item, price, &edition.selling)
         }
         Order::AddOn(id) => {
             let add_on = add_on_for_sale(catalog, id)?;
             check_add_on(catalog, sales, &timeline, add_on, at)?;
-            (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month)
+            (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month, &add_on.selling)
         }
     };
-    Ok((item, price.saturating_mul(months.into())))
-}
-
-/// Returns an add-on of the catalog.
-pub(super) fn add_on_for_sale<'a>(catalog: &'a Catalog, id: &str) -> Result<&'a AddOn, Refusal> {
-    catalog.add_on(id).ok_or_else(|| {
-        let known = catalog.add_ons.iter().map(|add_on| add_on.id.as_str());
-        Refusal::UnknownAddOn { id: id.to_owned(), known: quoted_names(known) }
-    })
-}
-
-/// Returns an edition that is for sale, and its price of a month.
-pub(super) fn edition_for_sale(catalog: &Catalog, id: &str) -> Result<(Name, i64), Refusal> {
-    catalog
-        .edition(id)
-        .and_then(|edition| Some((edition.id.clone(), edition.price_fen_per_month?)))
-        .ok_or_else(|| {
-            let sold = catalog.editions.iter().filter(|it| it.price_fen_per_month.is_some());
-            let known = quoted_names(sold.map(|edition| edition.id.as_str()));
-            Refusal::UnknownEdition { id: id.to_owned(), known }
-        })
+    check_selling(sales, selling, &item, months)?;
+    let price_fen = match (selling.price_of(months), catalog.validity.fee) {
+        (Some(price), _) => price,
+        (None, FeeRule::Months) => price.saturating_mul(months.into()),
+        (None, FeeRule::CalendarDays) => {
+            let conditions = Conditions::of(catalog);
+            let request_id = RequestId::try_from("planned").expect("it is printable and short");
+            let item = item.clone();
+            let planned =
+                Purchase { request_id, item, months, price_fen: 0, at, terms: None, conditions };
+            price_by_calendar_days(zone, timeline.add(catalog, &planned), price)
+        }
+    };
+    Ok((item, price_fen))
 }
 
 fn check_add_on(

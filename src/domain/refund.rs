@@ -1,13 +1,14 @@
 //! Amount of a refund (pricing rules, section 5).
 //!
-//! The price less the used share of it by days, the running day counting as used; soon after the
-//! purchase the whole price, as often as the catalog allows. A renewal that has not begun counts as
-//! unused. An exchange pays back by days alone.
+//! The price less the used share of it by days, the running day counting as used, or nothing, as
+//! the catalog has it; soon after the purchase the whole price, as often as the catalog allows. A
+//! renewal that has not begun counts as unused. An exchange pays back by days alone.
 
 use super::calendar::Zone;
 use super::catalog::Catalog;
 use super::id::RequestId;
 use super::purchase::{DaysUsed, Period, Refund, Refusal, Sales};
+use super::selling::RefundRule;
 use super::text::quoted_names;
 use super::time::Timestamp;
 use super::timeline::Timeline;
@@ -134,7 +135,11 @@ pub fn refund(
     let made_in_full = sales.refunds.iter().filter(was_whole).count();
     let is_soon = at < purchase.at + rules.full_refund_within();
     let in_full = begun(index, at) && is_soon && made_in_full < rules.full_refunds_per_app;
-    let refund_fen = if in_full { figures.price_fen } else { figures.refund_fen };
+    let refund_fen = match rules.refund {
+        _ if in_full => figures.price_fen,
+        RefundRule::Nothing if figures.days_used > 0 => 0,
+        RefundRule::Days | RefundRule::Nothing => figures.refund_fen,
+    };
     Ok(Remaining { in_full, refund_fen, ..figures })
 }
 

@@ -80,9 +80,12 @@ impl Limits {
         at: Timestamp,
     ) -> Result<Self, MissingItem> {
         let (name, state) = timeline.edition_at(at);
-        let edition = sales
-            .edition(catalog, &name, at)
-            .ok_or_else(|| MissingItem { what: "edition", name: name.clone() })?;
+        let edition = match sales.edition(catalog, &name, at) {
+            Some(edition) => edition,
+            // Every take is denied, so an edition that has ended may be gone from all catalogs.
+            None if state == ServiceState::Stopped => return Ok(Self::stopped_without(name)),
+            None => return Err(MissingItem { what: "edition", name }),
+        };
         let mut limits = Self {
             edition: name,
             state,
@@ -107,6 +110,12 @@ impl Limits {
             }
         }
         Ok(limits)
+    }
+
+    /// Returns the limits of a stopped edition that no catalog describes: none.
+    fn stopped_without(edition: Name) -> Self {
+        let state = ServiceState::Stopped;
+        Self { edition, state, add_ons: Vec::new(), sold: Vec::new() }
     }
 
     /// Applies an add-on. Add-ons of one kind do not stack: the highest counts, and only if it

@@ -3,7 +3,7 @@
 //! Validity is computed from the whole of [`Sales`], never stored. An edition is *in force* while
 //! it is valid and during its grace; add-ons can only be bought and only count while one is.
 
-use super::calendar::{Day, Zone};
+use super::calendar::{Day, LastDay, Zone};
 use super::catalog::{AfterGrace, Catalog};
 use super::id::Name;
 use super::purchase::{Item, Period, Purchase, Refund, Sales};
@@ -18,6 +18,8 @@ pub struct EditionRun {
     anchor: Day,
     /// Months paid for so far.
     months: u32,
+    /// The last valid day, by the last of its purchases.
+    last_day: LastDay,
     /// Indices of its purchases that were not refunded.
     parts: Vec<usize>,
     /// Period of validity, without grace.
@@ -139,6 +141,8 @@ impl Timeline {
         let valid = &mut self.valid[index];
         if at < valid.from {
             run.months -= purchases[index].months;
+            let last = run.parts.last().map(|part| purchases[*part].conditions.last_day);
+            run.last_day = last.unwrap_or_default();
             run.end(catalog.zone, catalog.validity.edition_grace_days);
             valid.until = valid.from;
         } else {
@@ -157,13 +161,14 @@ impl Timeline {
         parts.next()?.last().copied().filter(|last| *last != purchase)
     }
 
-    fn add(&mut self, catalog: &Catalog, purchase: &Purchase) -> Period {
+    /// Adds the run of a purchase, and returns the purchase's period of validity.
+    pub(super) fn add(&mut self, catalog: &Catalog, purchase: &Purchase) -> Period {
         let index = self.valid.len();
-        let zone = catalog.zone;
+        let (zone, last_day) = (catalog.zone, purchase.conditions.last_day);
         let grace = catalog.validity;
         match (&purchase.item, self.editions.last_mut()) {
             (Item::AddOn(add_on), _) => {
-                let end = zone.day_of(purchase.at).end_after_months(purchase.months);
+                let end = zone.day_of(purchase.at).end_after_months(purchase.months, last_day);
                 let valid = Period { from: purchase.at, until: zone.start_of(end) };
                 let until = zone.start_of(end.plus_days(grace.add_on_grace_days));
                 let in_force = Period { from: purchase.at, until };
@@ -174,6 +179,7 @@ impl Timeline {
             (Item::Renewal(_), Some(run)) => {
                 let from = run.valid.until;
                 run.months += purchase.months;
+                run.last_day = last_day;
                 run.parts.push(index);
                 run.end(zone, grace.edition_grace_days);
                 Period { from, until: run.valid.until }
@@ -184,6 +190,7 @@ impl Timeline {
                     edition: edition.clone(),
                     anchor: zone.day_of(purchase.at),
                     months: purchase.months,
+                    last_day,
                     parts: vec![index],
                     valid: Period { from: purchase.at, until: purchase.at },
                     stops_at: purchase.at,
@@ -281,7 +288,7 @@ impl EditionRun {
     }
 
     fn end(&mut self, zone: Zone, grace_days: u32) {
-        let end = self.anchor.end_after_months(self.months);
+        let end = self.anchor.end_after_months(self.months, self.last_day);
         self.valid.until = zone.start_of(end);
         self.stops_at = zone.start_of(end.plus_days(grace_days));
     }

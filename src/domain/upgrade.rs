@@ -89,11 +89,12 @@ fn purchases<'a>(catalog: &'a Catalog, limits: &'a Limits) -> impl Iterator<Item
     let runs = catalog.edition(limits.edition.as_str());
     let buyer = runs.filter(|edition| edition.add_ons_allowed);
     let add_ons = buyer.into_iter().flat_map(|edition| {
-        catalog.add_ons.iter().map(move |add_on| Purchase::AddOn(add_on, edition))
+        let offered = catalog.add_ons.iter().filter(|add_on| add_on.selling.is_offered());
+        offered.map(move |add_on| Purchase::AddOn(add_on, edition))
     });
     let others = catalog.editions.iter().filter(|edition| edition.id != limits.edition);
     let editions = others.filter_map(|edition| {
-        edition.price_fen_per_month.map(|price| Purchase::Edition(edition, price))
+        edition.offered_price().map(|price| Purchase::Edition(edition, price))
     });
     add_ons.chain(editions)
 }
@@ -186,7 +187,7 @@ fn renewal(catalog: &Catalog, limits: &Limits) -> Option<Upgrade> {
     Some(Upgrade {
         offer: Offer::Edition(edition.id.clone()),
         new_limit: Limit::Unlimited,
-        price_fen_per_month: edition.price_fen_per_month?,
+        price_fen_per_month: edition.offered_price()?,
         replaces: None,
     })
 }

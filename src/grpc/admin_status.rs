@@ -105,6 +105,9 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
     match refusal {
         Refusal::UnknownEdition { .. } => ErrorReason::UnknownEdition,
         Refusal::UnknownAddOn { .. } => ErrorReason::UnknownAddOn,
+        Refusal::NotForSale { .. } => ErrorReason::ItemNotForSale,
+        Refusal::MonthsAboveMax { .. } => ErrorReason::MonthsAboveMax,
+        Refusal::SoldOnce { .. } => ErrorReason::SoldOnce,
         Refusal::EditionInForce { .. } => ErrorReason::EditionInForce,
         Refusal::NothingToRenew => ErrorReason::NothingToRenew,
         Refusal::AddOnsNotAllowed(_) => ErrorReason::AddOnsNotAllowed,
@@ -139,6 +142,16 @@ fn bad_field(error: &AdminError) -> Option<&'static str> {
         }
         AdminError::Refused(Refusal::UnknownPurchase { .. }) => Some("purchase_request_id"),
         AdminError::Refused(Refusal::RetentionDays { .. }) => Some("days"),
+        AdminError::Refused(Refusal::MonthsAboveMax { .. }) => Some("months"),
+        AdminError::Refused(
+            Refusal::NotForSale { what, is_renewal, .. }
+            | Refusal::SoldOnce { what, is_renewal, .. },
+        ) => Some(match (*is_renewal, *what) {
+            // A renewal has no other field that names the edition.
+            (true, _) => "app_id",
+            (false, "edition") => "edition_id",
+            (false, _) => "add_on_id",
+        }),
         AdminError::NotBegun { .. } | AdminError::BeforeApp { .. } => Some("month"),
         AdminError::UnknownCatalog { .. } => Some("version"),
         AdminError::UnknownContent(..) | AdminError::SeveralCatalogs { .. } => Some("content_hash"),
@@ -307,6 +320,34 @@ mod tests {
             for error in [AdminError::Clock(cause.clone()), AdminError::Unread(cause)] {
                 assert_eq!(reason(&error), (Code::Unavailable, expected.to_owned()));
             }
+        }
+    }
+
+    #[test]
+    fn a_condition_of_sale_names_the_field_of_the_request() {
+        let refused = |what, is_renewal| {
+            let (id, by) = ("it".into(), "r1".try_into().expect("an id"));
+            Refusal::SoldOnce { what, id, is_renewal, by }
+        };
+        let retired = |what, is_renewal| {
+            let (id, known) = ("it".into(), String::new());
+            Refusal::NotForSale { what, id, is_renewal, known }
+        };
+        let months = Refusal::MonthsAboveMax { id: "it".into(), months: 2, months_max: 1 };
+        for (refusal, expected, field) in [
+            (refused("edition", false), "SOLD_ONCE", "edition_id"),
+            (refused("add-on", false), "SOLD_ONCE", "add_on_id"),
+            (refused("edition", true), "SOLD_ONCE", "app_id"),
+            (retired("edition", false), "ITEM_NOT_FOR_SALE", "edition_id"),
+            (retired("add-on", false), "ITEM_NOT_FOR_SALE", "add_on_id"),
+            (retired("edition", true), "ITEM_NOT_FOR_SALE", "app_id"),
+            (months, "MONTHS_ABOVE_MAX", "months"),
+        ] {
+            let error = AdminError::Refused(refusal);
+            assert_eq!(reason(&error), (Code::InvalidArgument, expected.to_owned()));
+            let request = of_admin(&error).get_details_bad_request().expect("a BadRequest");
+            let fields: Vec<_> = request.field_violations.iter().map(|it| &it.field).collect();
+            assert_eq!(fields, [field]);
         }
     }
 }

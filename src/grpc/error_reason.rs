@@ -55,6 +55,9 @@ reasons! {
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
     UnknownAddOn = "UNKNOWN_ADD_ON": InvalidArgument;
     UnknownPurchase = "UNKNOWN_PURCHASE": InvalidArgument;
+    ItemNotForSale = "ITEM_NOT_FOR_SALE": InvalidArgument;
+    MonthsAboveMax = "MONTHS_ABOVE_MAX": InvalidArgument;
+    SoldOnce = "SOLD_ONCE": InvalidArgument;
     RetentionOutOfRange = "RETENTION_OUT_OF_RANGE": InvalidArgument;
     MonthNotBegun = "MONTH_NOT_BEGUN": InvalidArgument;
     MonthBeforeApp = "MONTH_BEFORE_APP": InvalidArgument;

@@ -2,4 +2,5 @@
 
 mod broken;
 mod builtin;
+mod selling;
 mod watching;

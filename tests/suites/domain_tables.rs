@@ -11,6 +11,7 @@ mod exchanges;
 mod milestones;
 mod offers;
 mod refunds;
+mod selling;
 
 use imquota::domain::catalog::{AfterGrace, Catalog};
 use imquota::domain::decision::{Reason, Subject, Violation};
@@ -18,6 +19,7 @@ use imquota::domain::id::RequestId;
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::purchase::{Item, Purchase, Refusal, Sales, sell};
 use imquota::domain::schedule::{Limits, Schedule};
+use imquota::domain::selling::Conditions;
 use imquota::domain::terms::Terms;
 use imquota::domain::time::Timestamp;
 use imquota::domain::timeline::{ServiceState, Timeline};
@@ -60,7 +62,8 @@ fn history(orders: &[(&str, &str, u32)]) -> Sales {
 fn purchase(when: &str, item: Item, months: u32, price_fen: i64) -> Purchase {
     let request_id = RequestId::try_from("request").expect("valid");
     let terms = Terms::of(&catalog(), &item);
-    Purchase { request_id, item, months, price_fen, at: at(when), terms }
+    let conditions = Conditions::default();
+    Purchase { request_id, item, months, price_fen, at: at(when), terms, conditions }
 }
 
 /// The limits of an app from its first day on.
@@ -237,6 +240,9 @@ fn word(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::UnknownEdition { .. } => "UnknownEdition",
         Refusal::UnknownAddOn { .. } => "UnknownAddOn",
+        Refusal::NotForSale { .. } => "NotForSale",
+        Refusal::MonthsAboveMax { .. } => "MonthsAboveMax",
+        Refusal::SoldOnce { .. } => "SoldOnce",
         Refusal::EditionInForce { .. } => "EditionInForce",
         Refusal::NothingToRenew => "NothingToRenew",
         Refusal::AddOnsNotAllowed(_) => "AddOnsNotAllowed",

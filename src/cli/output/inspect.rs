@@ -177,10 +177,51 @@ impl Report for pb::GetCatalogResponse {
         }
         let (version, zone) = (Cell::new(&self.version), Cell::new(&self.time_zone));
         let head = format!("catalog {}, {}\n", version.text(), zone.text());
-        let mut parts = vec![head, sold.render(style), types.render(style)];
+        let mut parts = vec![head, sold.render(style)];
+        let conditions = conditions(self);
+        if !conditions.is_empty() {
+            parts.push(conditions);
+        }
+        parts.push(types.render(style));
         parts.extend(self.metering.as_ref().map(|metering| metered(metering).render(style)));
         parts.join("\n")
     }
+}
+
+/// Lists conditions of sale, and rules of periods and prices that are not the usual ones, one in a
+/// line.
+fn conditions(catalog: &pb::GetCatalogResponse) -> String {
+    let mut lines = Vec::new();
+    let editions = catalog.editions.iter().map(|it| ("edition", &it.edition_id, &it.selling));
+    let add_ons = catalog.add_ons.iter().map(|it| ("add-on", &it.add_on_id, &it.selling));
+    for (what, id, selling) in editions.chain(add_ons) {
+        let Some(selling) = selling else { continue };
+        let mut line =
+            |text: &str| lines.push(format!("{what} {}: {text}\n", Cell::new(id).text()));
+        if selling.not_for_sale {
+            line("not for sale");
+        }
+        if let Some(most) = selling.months_max {
+            line(&format!("at most {} at a time", value::count(u64::from(most), "month")));
+        }
+        if selling.once_per_app {
+            line("sold once to an app");
+        }
+        for pb::CatalogPriceOfMonths { months, price_fen } in &selling.price_of_months {
+            let months = value::count(u64::from(*months), "month");
+            line(&format!("{months} for {}", money(*price_fen)));
+        }
+    }
+    if catalog.last_day() == pb::LastDay::Same {
+        lines.push("valid through the same day of the month\n".to_owned());
+    }
+    if catalog.refund_rule() == pb::RefundRule::None {
+        lines.push("nothing is paid back of what has begun\n".to_owned());
+    }
+    if catalog.fee_rule() == pb::FeeRule::CalendarDays {
+        lines.push("prices by days of the calendar month\n".to_owned());
+    }
+    lines.concat()
 }
 
 /// Lists the postpaid items.

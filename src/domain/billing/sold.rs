@@ -5,6 +5,7 @@ use crate::domain::catalog::Catalog;
 use crate::domain::month::Month;
 use crate::domain::purchase::{Item as Bought, Purchase, Refund};
 use crate::domain::refund::Remaining;
+use crate::domain::selling::{FeeRule, RefundRule};
 use crate::domain::terms::Terms;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::Timeline;
@@ -27,7 +28,8 @@ pub fn lines(books: &BillingInputs<'_>, month: Month) -> Vec<Line> {
         let (item, item_id, name) = named(catalog, purchase);
         let months = i64::from(purchase.months);
         let per_month = purchase.price_fen / months.max(1);
-        let even = per_month * months == purchase.price_fen;
+        let (by_months, formula) = price_of(purchase);
+        let even = by_months && per_month * months == purchase.price_fen;
         let (quantity, unit_price_fen) =
             if even { (months, per_month) } else { (1, purchase.price_fen) };
         Line {
@@ -44,7 +46,7 @@ pub fn lines(books: &BillingInputs<'_>, month: Month) -> Vec<Line> {
                 input("valid_from", zone.show(valid.from)),
                 input("valid_until", zone.show(valid.until)),
             ],
-            formula: "months x price of a month".to_owned(),
+            formula,
             quantity,
             unit_price_fen: Some(unit_price_fen),
             amount_fen: purchase.price_fen,
@@ -70,8 +72,11 @@ fn of_refund(books: &BillingInputs<'_>, catalog: &Catalog, index: usize, made: &
         inputs.push(input("days", figures.days));
         inputs.push(input("days_used", figures.days_used));
     }
+    let rule = catalog_then.validity.refund;
     let formula = if made.in_full {
         "the whole price, since the purchase was made lately"
+    } else if rule == RefundRule::Nothing && made.refund_fen == 0 && purchase.price_fen > 0 {
+        "nothing is paid back of what has begun"
     } else {
         "price x (days - days used) / days, rounded half up"
     };
@@ -108,6 +113,25 @@ fn named(catalog: &Catalog, purchase: &Purchase) -> (Item, String, String) {
             let renewed =
                 if matches!(purchase.item, Bought::Edition(_)) { "" } else { " (renewal)" };
             (Item::Edition, id.to_string(), format!("Edition {name}{renewed}"))
+        }
+    }
+}
+
+/// Returns whether the price is that of a month for each month, and its computation in words.
+fn price_of(purchase: &Purchase) -> (bool, String) {
+    let selling = match purchase.terms.as_deref() {
+        Some(Terms::Edition(edition)) => Some(&edition.selling),
+        Some(Terms::AddOn(add_on)) => Some(&add_on.selling),
+        None => None,
+    };
+    let set = selling.and_then(|selling| selling.price_of(purchase.months));
+    if set == Some(purchase.price_fen) {
+        return (false, format!("the price of {} months", purchase.months));
+    }
+    match purchase.conditions.fee {
+        FeeRule::Months => (true, "months x price of a month".to_owned()),
+        FeeRule::CalendarDays => {
+            (false, "each day's share of the price of its calendar month, rounded half up".into())
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The catalog as a message.
 
+use crate::domain::calendar::LastDay;
 use crate::domain::catalog::{AddOn, Catalog, Edition};
 use crate::domain::group_type::GroupType;
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::postpaid::{PostPaid, Region, Tier};
+use crate::domain::selling::{FeeRule, RefundRule, Selling};
 use crate::grpc::pb;
 
 /// Converts all items and limits of the catalog.
@@ -21,6 +23,21 @@ pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
         full_refund_days: validity.full_refund_days,
         full_refunds_per_app: u32::try_from(validity.full_refunds_per_app).unwrap_or(u32::MAX),
         metering: Some(metering(&catalog.postpaid)),
+        last_day: match validity.last_day {
+            LastDay::Before => pb::LastDay::Before,
+            LastDay::Same => pb::LastDay::Same,
+        }
+        .into(),
+        refund_rule: match validity.refund {
+            RefundRule::Days => pb::RefundRule::Days,
+            RefundRule::Nothing => pb::RefundRule::None,
+        }
+        .into(),
+        fee_rule: match validity.fee {
+            FeeRule::Months => pb::FeeRule::Months,
+            FeeRule::CalendarDays => pb::FeeRule::CalendarDays,
+        }
+        .into(),
     }
 }
 
@@ -58,6 +75,7 @@ fn edition(edition: &Edition) -> pb::CatalogEdition {
         add_ons_allowed: edition.add_ons_allowed,
         limits: edition.limits.iter().map(|(id, limit)| limit_of(id, *limit)).collect(),
         postpaid_allowed: edition.postpaid_allowed,
+        selling: selling(&edition.selling),
     }
 }
 
@@ -67,7 +85,22 @@ fn add_on(add_on: &AddOn) -> pb::CatalogAddOn {
         label: add_on.label.clone(),
         price_fen_per_month: add_on.price_fen_per_month,
         raises: Some(limit_of(&add_on.limit_id, add_on.limit)),
+        selling: selling(&add_on.selling),
     }
+}
+
+/// Converts conditions of sale; `None` if there are none.
+fn selling(selling: &Selling) -> Option<pb::CatalogSelling> {
+    let price = |(months, price_fen): &(u32, i64)| pb::CatalogPriceOfMonths {
+        months: *months,
+        price_fen: *price_fen,
+    };
+    (*selling != Selling::default()).then(|| pb::CatalogSelling {
+        not_for_sale: !selling.is_for_sale,
+        months_max: selling.months_max,
+        once_per_app: selling.is_once_per_app,
+        price_of_months: selling.price_of_months.iter().map(price).collect(),
+    })
 }
 
 fn group_type(kind: &GroupType) -> pb::CatalogGroupType {

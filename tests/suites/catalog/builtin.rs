@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use imquota::catalog::{builtin, parse};
+use imquota::domain::calendar::LastDay;
 use imquota::domain::catalog::{AfterGrace, Batch, UnknownApps, Validity};
 use imquota::domain::decision::Reason;
 use imquota::domain::failure_policy::{Budget, FailMode, FailModes, FailurePolicy};
@@ -14,6 +15,7 @@ use imquota::domain::limits::LimitKind;
 use imquota::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use imquota::domain::purchase::{Item, Purchase};
 use imquota::domain::schedule::{Limits, Schedule};
+use imquota::domain::selling::{Conditions, FeeRule, RefundRule};
 use imquota::domain::time::Timestamp;
 
 use super::broken::SMALL;
@@ -228,6 +230,9 @@ fn validity_zone_and_batches_are_those_of_sections_3_and_5() {
         after_grace: AfterGrace::Stop,
         full_refund_days: 5,
         full_refunds_per_app: 1,
+        last_day: LastDay::Before,
+        refund: RefundRule::Days,
+        fee: FeeRule::Months,
     };
     assert_eq!(catalog.validity, validity);
     let batch = Batch { accounts_max: 100, members_max: 500, friends_max: 1000 };
@@ -245,6 +250,7 @@ fn limits_with(items: &[Item]) -> Limits {
             months: 1,
             price_fen: 0,
             terms: None,
+            conditions: Conditions::default(),
             at,
         })
         .collect();

@@ -8,6 +8,7 @@ use imquota::domain::decision::{Mode, Reason, Subject, Violation};
 use imquota::domain::group_type::GroupType;
 use imquota::domain::limit::{Bound, Limit, LimitId, Source};
 use imquota::domain::schedule::Limits;
+use imquota::domain::selling::Selling;
 use imquota::domain::timeline::ServiceState;
 use imquota::domain::upgrade::{Offer, upgrades};
 use imquota::ledger::Operation;
@@ -183,6 +184,7 @@ impl World {
                 id: index.to_string().as_str().into(),
                 label: String::new(),
                 price_fen_per_month: *price,
+                selling: Selling::default(),
                 add_ons_allowed: *add_ons_allowed,
                 postpaid_allowed: false,
                 limits: (0..IDS).map(|at| (id(at), limit(numbers[at]))).collect(),
@@ -196,6 +198,7 @@ impl World {
                 limit_id: id(*kind),
                 limit: limit(*raised),
                 price_fen_per_month: *price,
+                selling: Selling::default(),
             })
             .collect();
         catalog
