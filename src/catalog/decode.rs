@@ -84,7 +84,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         .required("group_types")
         .and_then(|value| value.tables(1..=GROUP_TYPES_MAX))
         .unwrap_or_default();
-    let type_names = Names::of(&types, "name");
+    let type_names = Names::of_types(&types);
     let group_types: Vec<_> = types.into_iter().map(group_type).collect();
     let sold = offers::sold(&root, &type_names);
     root.finish();
@@ -110,7 +110,9 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
 
 /// Names of a list's entries.
 pub(super) struct Names {
-    pub(super) names: Vec<Name>,
+    pub(super) known: Vec<Name>,
+    /// Those of group types whose members are not tracked.
+    pub(super) untracked: Vec<Name>,
     /// True if every entry's name could be read, so that a name which is not here does not exist.
     pub(super) complete: bool,
 }
@@ -118,7 +120,8 @@ pub(super) struct Names {
 impl Names {
     /// Reads the name of each entry under `key`; duplicates are problems.
     pub(super) fn of(entries: &[Table<'_>], key: &str) -> Self {
-        let mut names = Self { names: Vec::new(), complete: !entries.is_empty() };
+        let (known, untracked) = (Vec::new(), Vec::new());
+        let mut names = Self { known, untracked, complete: !entries.is_empty() };
         for entry in entries {
             let value = entry.required(key);
             let Some((value, name)) = value.and_then(|value| Some((value.clone(), name(&value)?)))
@@ -126,20 +129,31 @@ impl Names {
                 names.complete = false;
                 continue;
             };
-            if names.names.contains(&name) {
+            if names.known.contains(&name) {
                 value.problem(format!("\"{name}\" is the {key} of an entry above"));
             }
-            names.names.push(name);
+            names.known.push(name);
         }
         names
     }
 
+    /// Reads the names of group types.
+    fn of_types(types: &[Table<'_>]) -> Self {
+        let is_untracked = |of: &&Table<'_>| {
+            of.optional("members_tracked").and_then(|it| it.as_boolean()) == Some(false)
+        };
+        let untracked = types.iter().filter(is_untracked);
+        let names = untracked.filter_map(|of| Some(Name::from(of.optional("name")?.as_str()?)));
+        let untracked = names.collect();
+        Self { untracked, ..Self::of(types, "name") }
+    }
+
     pub(super) fn contains(&self, name: &str) -> bool {
-        self.names.iter().any(|other| other.as_str() == name)
+        self.known.iter().any(|other| other.as_str() == name)
     }
 
     pub(super) fn listed(&self) -> String {
-        join_quoted(self.names.iter())
+        join_quoted(self.known.iter())
     }
 }
 
@@ -313,17 +327,23 @@ fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
     // Every code is read before the first missing one returns, so that all are reported.
     let mut read: Vec<(&str, Option<i32>)> = Vec::new();
     for row in &REASONS {
-        let (ImCode::Of(key) | ImCode::OfTypeOr(key)) = row.im_code;
-        if !read.iter().any(|(before, _)| *before == key) {
+        let (key, is_required) = match row.im_code {
+            ImCode::Of(key) | ImCode::OfTypeOr(key) => (key, true),
+            ImCode::OfOr(key, _) => (key, table.optional(key).is_some()),
+        };
+        if is_required && !read.iter().any(|(before, _)| *before == key) {
             read.push((key, required_code(table, key)));
         }
     }
     let [batch_of_accounts, batch_of_members] =
         ["batch_of_accounts", "batch_of_members"].map(|key| required_code(table, key));
+    let found = |key: &str| read.iter().find(|(of, _)| *of == key).map(|(_, code)| *code);
     let mut by_reason = [0; REASONS.len()];
     for (code, row) in by_reason.iter_mut().zip(&REASONS) {
-        let (ImCode::Of(key) | ImCode::OfTypeOr(key)) = row.im_code;
-        *code = read.iter().find(|(of, _)| *of == key)?.1?;
+        *code = match row.im_code {
+            ImCode::Of(key) | ImCode::OfTypeOr(key) => found(key)??,
+            ImCode::OfOr(key, other) => found(key).or_else(|| found(other))??,
+        };
     }
     Some(ImCodes {
         by_reason,

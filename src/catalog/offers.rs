@@ -1,14 +1,15 @@
 //! Reads the offers of a catalog: editions and add-ons.
 //!
 //! A forgotten limit must not become unlimited: every edition lists every limit that it can have,
-//! and if one edition limits the groups of a type, all do.
+//! and if one edition limits the groups of a type, or of all, all do. A limit without which another
+//! one or a rule applies may be missing.
 
 use crate::diagnostics::toml::{Table, Value};
 use crate::diagnostics::{did_you_mean, join_quoted};
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
-use crate::domain::limits::{LimitKind, Sale};
+use crate::domain::limits::{LimitKind, Presence, Relation, Sale};
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
 use super::selling::{self, FREE_IS, MonthPrice, PRICE, price_of_month};
@@ -63,16 +64,25 @@ fn default_edition(root: &Table<'_>, editions: &Names) -> Option<Name> {
     editions.contains(id).then(|| Name::from(id))
 }
 
-/// Returns the limits that every edition must list, with the least useful number: without an
-/// account, or a member in a group, nothing would work.
-fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<(LimitId, u64)> {
+/// A limit that an edition lists.
+struct Due {
+    id: LimitId,
+    /// The least useful number: without an account, or a member in a group, nothing would work.
+    least: u64,
+    /// False if the edition may leave it out.
+    is_required: bool,
+}
+
+/// Returns the limits that editions list.
+fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<Due> {
     let listed_somewhere = |key: &str| {
         let limits = editions.iter().filter_map(|edition| edition.optional("limits"));
         limits.filter_map(|value| value.as_table()).any(|table| table.keys().any(|k| k == key))
     };
     let due = |id: LimitId| match id.kind().row().sale {
-        Sale::ByName { least, is_required } => {
-            (is_required || listed_somewhere(&id.to_string())).then_some((id, least))
+        Sale::ByName { least, presence } => {
+            let is_due = presence != Presence::EveryOrNone || listed_somewhere(&id.to_string());
+            is_due.then_some(Due { id, least, is_required: presence != Presence::Any })
         }
         Sale::Never | Sale::Allowance => None,
     };
@@ -82,10 +92,16 @@ fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<(LimitId, u64)> {
 /// Returns every limit that an edition can have.
 fn sellable(types: &Names) -> impl Iterator<Item = LimitId> {
     LimitKind::sold_by_name().flat_map(|kind| {
-        let by_type = types.names.iter().map(Some).filter(move |_| kind.is_by_type());
+        let by_type = types.known.iter().map(Some).filter(move |_| kind.is_by_type());
         let names = by_type.chain((!kind.is_by_type()).then_some(None));
         names.filter_map(move |name| kind.id(name))
     })
+}
+
+/// Returns whether a limit is on the members of a type without any.
+fn counts_untracked(id: &LimitId, types: &Names) -> bool {
+    let counts_members = id.kind().row().relation == Some(Relation::Memberships);
+    counts_members && id.group_type().is_some_and(|name| types.untracked.contains(name))
 }
 
 /// Returns whether a key is that of a limit by type.
@@ -97,7 +113,7 @@ fn is_by_type(key: &str) -> bool {
 fn edition(
     table: Table<'_>,
     default: Option<&Name>,
-    kinds: &[(LimitId, u64)],
+    kinds: &[Due],
     types: &Names,
 ) -> Option<Edition> {
     // Problems of the id were reported with the ids of all editions.
@@ -134,15 +150,19 @@ fn edition(
     })
 }
 
-fn edition_limits(
-    table: Table<'_>,
-    kinds: &[(LimitId, u64)],
-    types: &Names,
-) -> Option<Vec<(LimitId, Limit)>> {
-    let limits: Vec<_> = kinds
-        .iter()
-        .map(|(id, least)| Some((id.clone(), required_limit(&table, &id.to_string(), *least)?)))
-        .collect();
+fn edition_limits(table: Table<'_>, kinds: &[Due], types: &Names) -> Option<Vec<(LimitId, Limit)>> {
+    let read = |Due { id, least, is_required }: &Due| {
+        let key = id.to_string();
+        let value = table.optional(&key);
+        if value.is_none() && !is_required {
+            return None;
+        }
+        if let Some(value) = value.filter(|_| counts_untracked(id, types)) {
+            value.problem("limits nothing: members of this type are not tracked");
+        }
+        Some(required_limit(&table, &key, *least).map(|limit| (id.clone(), limit)))
+    };
+    let limits: Vec<_> = kinds.iter().filter_map(read).collect();
     for id in sellable(types) {
         // Valid, although no edition has it: a misspelled key may have been meant for it.
         table.optional(&id.to_string());

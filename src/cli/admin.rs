@@ -65,7 +65,7 @@ enum AdminCommand {
     #[command(flatten)]
     Inspect(Inspect),
     #[command(flatten)]
-    Change(Change),
+    Change(AppChange),
     /// Put a replaced catalog into force again.
     ActivateCatalog(Activate),
     /// Accept a Redis store that lost its facts, so that every sidecar continues with the rest.
@@ -108,7 +108,7 @@ Example:
 }
 
 #[derive(Debug, Clone, Subcommand)]
-enum Change {
+enum AppChange {
     /// Register an app, on the catalog's default edition.
     #[command(after_help = "Example:\n  imquota admin create-app demo")]
     CreateApp {
@@ -225,7 +225,7 @@ struct MaxSum {
     max_sum_fen: Option<i64>,
 }
 
-impl Change {
+impl AppChange {
     fn of(&mut self) -> &mut ChangeArgs {
         match self {
             Self::CreateApp { of }
@@ -294,7 +294,7 @@ pub(super) fn with_request_id(error: Error, how: &'static str, request_id: Strin
 async fn apply_with_retry(
     to: &AdminAddress,
     flags: CallFlags,
-    change: &Change,
+    change: &AppChange,
 ) -> Result<Exit, Error> {
     let started = Stopwatch::start();
     for attempt in 1..ATTEMPTS_MAX {
@@ -324,7 +324,7 @@ async fn accept_store(
     session.finish(client.accept_store(session.request(request)).await)
 }
 
-async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Result<Exit, Error> {
+async fn apply(to: &AdminAddress, flags: CallFlags, mut change: AppChange) -> Result<Exit, Error> {
     let session = Session::open(to.target()?, flags).await?;
     let mut client = AdminServiceClient::new(session.channel());
     let of = change.of();
@@ -332,25 +332,25 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Resul
     let request_id = of.request_id.take().unwrap_or_default();
     let effective_at = of.effective_at.take();
     match change {
-        Change::CreateApp { .. } => {
+        AppChange::CreateApp { .. } => {
             let request = pb::CreateAppRequest { app_id, request_id, effective_at };
             session.finish(client.create_app(session.request(request)).await)
         }
-        Change::PurchaseEdition { edition: edition_id, term: Term { months }, .. } => {
+        AppChange::PurchaseEdition { edition: edition_id, term: Term { months }, .. } => {
             let request =
                 pb::PurchaseEditionRequest { app_id, request_id, edition_id, months, effective_at };
             session.finish(client.purchase_edition(session.request(request)).await)
         }
-        Change::RenewEdition { term: Term { months }, .. } => {
+        AppChange::RenewEdition { term: Term { months }, .. } => {
             let request = pb::RenewEditionRequest { app_id, request_id, months, effective_at };
             session.finish(client.renew_edition(session.request(request)).await)
         }
-        Change::RefundPurchase { purchase: purchase_request_id, .. } => {
+        AppChange::RefundPurchase { purchase: purchase_request_id, .. } => {
             let request =
                 pb::RefundPurchaseRequest { app_id, request_id, purchase_request_id, effective_at };
             session.finish(client.refund_purchase(session.request(request)).await)
         }
-        Change::ChangeEdition { edition: edition_id, term: Term { months }, sum, .. } => {
+        AppChange::ChangeEdition { edition: edition_id, term: Term { months }, sum, .. } => {
             let max_sum_fen = sum.max_sum_fen;
             let request = pb::ChangeEditionRequest {
                 app_id,
@@ -362,7 +362,7 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Resul
             };
             session.finish(client.change_edition(session.request(request)).await)
         }
-        Change::ExchangeAddOn { replaced, add_on, term: Term { months }, sum, .. } => {
+        AppChange::ExchangeAddOn { replaced, add_on, term: Term { months }, sum, .. } => {
             let request = pb::ExchangeAddOnRequest {
                 app_id,
                 request_id,
@@ -374,12 +374,12 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: Change) -> Resul
             };
             session.finish(client.exchange_add_on(session.request(request)).await)
         }
-        Change::SetMessageRetention { days, .. } => {
+        AppChange::SetMessageRetention { days, .. } => {
             let mut client = MeteringServiceClient::new(session.channel());
             let request = pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
             session.finish(client.set_message_retention(session.request(request)).await)
         }
-        Change::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
+        AppChange::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
             let request =
                 pb::GrantAddOnRequest { app_id, request_id, add_on_id, months, effective_at };
             session.finish(client.grant_add_on(session.request(request)).await)

@@ -225,7 +225,12 @@ impl<'d> Value<'d> {
     }
 
     pub(crate) fn boolean(&self) -> Option<bool> {
-        self.or_wrong(self.node.as_bool(), "true or false")
+        self.or_wrong(self.as_boolean(), "true or false")
+    }
+
+    /// Returns the value, if it is true or false; reports nothing.
+    pub(crate) fn as_boolean(&self) -> Option<bool> {
+        self.node.as_bool()
     }
 
     /// Returns a whole number in that range.

@@ -1,10 +1,10 @@
 //! The value of a limit: the lowest of the catalog's rule, of what editions and add-ons set, and of
 //! the group's own limit.
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Edition};
 use super::group_type::GroupType;
 use super::id::{GroupId, Name};
-use super::limit::{Bound, Limit, Source};
+use super::limit::{Bound, Limit, LimitId, Source};
 use super::limits::{LimitKind, Relation, Rule, Scope};
 use super::schedule::Limits;
 
@@ -98,6 +98,40 @@ impl LimitKind {
 }
 
 impl Limits {
+    /// Returns whether an edition lowers none of the limits that `is_meant` selects, within the
+    /// catalog's rules.
+    #[must_use]
+    pub fn are_kept(
+        &self,
+        catalog: &Catalog,
+        edition: &Edition,
+        is_meant: impl Fn(&LimitId) -> bool,
+    ) -> bool {
+        let of_edition = edition.limits.iter().map(|(id, _)| id);
+        let mut ids =
+            self.sold.iter().map(|(id, _)| id).chain(of_edition).filter(|id| is_meant(id));
+        ids.all(|id| {
+            let kind = id.kind();
+            let name = id.group_type();
+            let sold = kind.sold_as().find_map(|kind| self.sold_of(kind, name));
+            let group_type = name.and_then(|name| catalog.group_type(name.as_str()));
+            let ceiling = kind.ceiling(catalog, group_type.map(GroupRules::of_type).as_ref());
+            let before = sold.map_or(Limit::Unlimited, |bound| bound.limit);
+            let after = self.limit_under(catalog, edition, id).unwrap_or(Limit::Unlimited);
+            after >= before.min(ceiling)
+        })
+    }
+
+    /// Returns the value of a limit once an edition replaces the current one: the edition's, or
+    /// that of an add-on in force that still raises it; `None` if the edition does not set it.
+    #[must_use]
+    pub fn limit_under(&self, catalog: &Catalog, edition: &Edition, id: &LimitId) -> Option<Limit> {
+        let set = catalog.edition_limit(edition, id)?;
+        let is_add_on = |bound: &&Bound| matches!(bound.source, Source::AddOn(_));
+        let add_on = self.sold(id).filter(is_add_on).filter(|_| edition.add_ons_allowed);
+        Some(add_on.map_or(set, |bound| set.max(bound.limit)))
+    }
+
     /// Returns the value that edition or add-ons set for a limit; by type, for that type.
     fn sold_of(&self, kind: LimitKind, group_type: Option<&Name>) -> Option<&Bound> {
         let wanted = if kind.is_by_type() { Some(group_type?) } else { None };

@@ -201,15 +201,24 @@ impl Catalog {
         self.add_ons.iter().find(|add_on| add_on.id.as_str() == id)
     }
 
-    /// Returns the value that an edition sets for a limit, including what follows from postpaid;
-    /// `None` if the edition does not set the limit.
+    /// Returns the value that an edition sets for a limit, or for the one which that stands
+    /// instead of, including what follows from postpaid; `None` if the edition sets neither.
     #[must_use]
     pub fn edition_limit(&self, edition: &Edition, id: &LimitId) -> Option<Limit> {
-        match id.kind().row().sale {
-            Sale::Allowance if edition.postpaid_allowed => Some(Limit::Unlimited),
-            Sale::Allowance => Some(Limit::Finite(self.postpaid.groups.free)),
-            Sale::ByName { .. } | Sale::Never => edition.limit(id),
+        if id.kind().row().sale == Sale::Allowance {
+            return Some(self.allowance(edition).unwrap_or(Limit::Unlimited));
         }
+        let mut ids = id.kind().sold_as().filter_map(|kind| kind.id(id.group_type()));
+        ids.find_map(|id| edition.limit(&id))
+    }
+
+    /// Returns how many groups of all types are free of charge, if an edition allows no more. One
+    /// that lists the number of groups allows those.
+    #[must_use]
+    pub fn allowance(&self, edition: &Edition) -> Option<Limit> {
+        let listed = edition.limit(&LimitId::GroupsPerAppOfAllTypes).is_some();
+        let is_bound = !listed && !edition.postpaid_allowed;
+        is_bound.then_some(Limit::Finite(self.postpaid.groups.free))
     }
 
     /// Returns the edition with postpaid that has the lowest price, if any is for sale.
@@ -231,7 +240,7 @@ impl Catalog {
     pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> i32 {
         let of_type = match reason.row().im_code {
             ImCode::OfTypeOr(_) => group_type.and_then(|name| self.group_type(name)),
-            ImCode::Of(_) => None,
+            ImCode::Of(_) | ImCode::OfOr(..) => None,
         };
         of_type.map_or(self.im_codes.by_reason[reason as usize], |kind| kind.per_app_im_code)
     }

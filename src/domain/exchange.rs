@@ -1,10 +1,11 @@
 //! Exchanges: the refund of what remains of one item and the sale of another as one change (pricing
 //! rules, section 5).
 //!
-//! The refund is always by days, whatever refunds the catalog pays back otherwise, never the whole
-//! price that is paid back soon after a purchase, and uses up none of those. The running day counts as used in the old purchase and is the first day
-//! of the new one, whose months count from it. The old purchase ends and the new one begins at the
-//! same instant. The records of both have the request's id.
+//! The refund is always by days, whatever the catalog pays back otherwise: never the whole price
+//! that is paid back soon after a purchase, none of which it uses up. The running day counts as
+//! used in the old purchase and is the first day of the new one, whose months count from it. The
+//! old purchase ends and the new one begins at the same instant. The records of both have the
+//! request's id.
 
 use super::catalog::Catalog;
 use super::id::RequestId;

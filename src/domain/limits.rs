@@ -18,7 +18,9 @@ mod reasons;
 mod row;
 
 pub use reasons::{ImCode, REASONS, Reason, ReasonRow};
-pub use row::{Failing, Line, Listed, PARTS, Part, Relation, Row, Rule, Sale, Scope, Window};
+pub use row::{
+    Failing, Line, Listed, PARTS, Part, Presence, Relation, Row, Rule, Sale, Scope, Window,
+};
 
 macro_rules! limits {
     ($($(#[$doc:meta])* $kind:ident $(($of_type:ty))? = $row:expr;)*) => {
@@ -91,7 +93,7 @@ limits! {
     AccountsPerApp = Row {
         name: "accounts_per_app",
         relation: Some(Relation::Accounts),
-        sale: Sale::ByName { least: 1, is_required: true },
+        sale: Sale::ByName { least: 1, presence: Presence::Every },
         line: Line::Number,
         noun: "accounts",
         letter: Some('a'),
@@ -103,7 +105,7 @@ limits! {
         name: "friends_per_user",
         relation: Some(Relation::Friends),
         scope: Scope::User,
-        sale: Sale::ByName { least: 0, is_required: true },
+        sale: Sale::ByName { least: 0, presence: Presence::Every },
         line: Line::Number,
         noun: "friends",
         letter: Some('f'),
@@ -116,7 +118,7 @@ limits! {
         name: "groups_per_user",
         relation: Some(Relation::Memberships),
         scope: Scope::User,
-        sale: Sale::ByName { least: 0, is_required: true },
+        sale: Sale::ByName { least: 0, presence: Presence::Every },
         line: Line::Number,
         noun: "groups",
         letter: Some('u'),
@@ -128,7 +130,7 @@ limits! {
         name: "members_per_group",
         relation: Some(Relation::Memberships),
         scope: Scope::Group,
-        sale: Sale::ByName { least: 1, is_required: true },
+        sale: Sale::ByName { least: 1, presence: Presence::Every },
         rule: Rule::OfType(|kind| kind.member_cap),
         line: Line::Number,
         noun: "members",
@@ -137,11 +139,15 @@ limits! {
         at_creation: Some(Reason::MembersAtCreation),
         ..Row::BASE
     };
-    /// `members_per_group/TYPE`: the effective member cap of one type, computed from all others.
+    /// `members_per_group/TYPE`: stands instead of `members_per_group` for groups of the type. It
+    /// has no letter, since it is checked as that limit. Of an app it is listed for each type, as
+    /// the effective member cap.
     MembersPerGroupOfType(Name) = Row {
         name: "members_per_group",
         relation: Some(Relation::Memberships),
         scope: Scope::Group,
+        sale: Sale::ByName { least: 1, presence: Presence::Any },
+        line: Line::Keyed("m/"),
         rule: Rule::OfType(|kind| kind.member_cap),
         listed: Listed::OfApp,
         noun: "members",
@@ -152,7 +158,7 @@ limits! {
     GroupsPerApp(Name) = Row {
         name: "groups_per_app",
         relation: Some(Relation::Groups),
-        sale: Sale::ByName { least: 0, is_required: false },
+        sale: Sale::ByName { least: 0, presence: Presence::EveryOrNone },
         rule: Rule::OfType(|kind| kind.per_app),
         line: Line::Keyed(""),
         failing: Failing::WhereLimited,
@@ -161,9 +167,21 @@ limits! {
         reason: Reason::GroupsPerApp,
         ..Row::BASE
     };
-    /// `groups_per_app`: groups of all types that exist at the same time; set for editions without
-    /// postpaid, which may not exceed the free number.
+    /// `groups_per_app`: groups of all types that exist at the same time.
     GroupsPerAppOfAllTypes = Row {
+        name: "groups_per_app",
+        relation: Some(Relation::Groups),
+        sale: Sale::ByName { least: 0, presence: Presence::EveryOrNone },
+        line: Line::Keyed("e/"),
+        failing: Failing::WhereLimited,
+        listed: Listed::IfFinite,
+        noun: "groups",
+        letter: Some('e'),
+        ..Row::BASE
+    };
+    /// `groups_per_app` of editions that do not list it and have no postpaid: they may not exceed
+    /// the free number.
+    GroupsAllowance = Row {
         name: "groups_per_app",
         relation: Some(Relation::Groups),
         sale: Sale::Allowance,
@@ -180,7 +198,9 @@ limits! {
         name: "groups_per_day",
         relation: Some(Relation::Groups),
         window: Window::Day,
+        sale: Sale::ByName { least: 0, presence: Presence::Any },
         rule: Rule::OfApp(|catalog| catalog.groups_per_day),
+        line: Line::Keyed("d/"),
         noun: "net-new groups today",
         letter: Some('d'),
         reason: Reason::GroupsPerDay,
@@ -191,7 +211,9 @@ limits! {
         name: "groups_per_day",
         relation: Some(Relation::Groups),
         window: Window::Day,
+        sale: Sale::ByName { least: 0, presence: Presence::Any },
         rule: Rule::OfType(|kind| kind.per_day),
+        line: Line::Keyed("t/"),
         listed: Listed::IfFinite,
         noun: "net-new groups today",
         letter: Some('t'),
@@ -300,7 +322,10 @@ mod tests {
         let letters =
             || rows().flat_map(|row| row.letter.into_iter().chain(row.peer.map(|it| it.0)));
         assert_eq!(letters().collect::<BTreeSet<_>>().len(), letters().count());
-        let ids = || LimitKind::ALL.iter().map(|kind| (kind.row().name, kind.is_by_type()));
+        // An allowance stands for the limit of its name where that is not listed.
+        let is_own = |kind: &&LimitKind| kind.row().sale != Sale::Allowance;
+        let own = || LimitKind::ALL.iter().filter(is_own);
+        let ids = || own().map(|kind| (kind.row().name, kind.is_by_type()));
         assert_eq!(ids().collect::<BTreeSet<_>>().len(), ids().count());
     }
 
@@ -311,7 +336,7 @@ mod tests {
             let id = kind.id(Some(&group_type)).expect("an id");
             assert_eq!(LimitId::sold_by_name(&id.to_string()), Some(id));
         }
-        for name in ["", "service", "groups_per_app", "groups_per_app/", "groups_per_day"] {
+        for name in ["", "service", "groups_per_app/", "groups_per_days", "friends_per_user/Room"] {
             assert_eq!(LimitId::sold_by_name(name), None, "{name}");
         }
     }

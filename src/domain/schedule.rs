@@ -62,6 +62,11 @@ impl Limits {
         self.sold(id).cloned().unwrap_or_else(|| self.unlimited())
     }
 
+    /// Sorts the values by the order of the table, in which types keep theirs.
+    pub fn sort(&mut self) {
+        self.sold.sort_by_key(|(id, _)| id.kind());
+    }
+
     /// The value of a limit that is not sold.
     pub(super) fn unlimited(&self) -> Bound {
         Bound { limit: Limit::Unlimited, source: Source::Edition(self.edition.clone()) }
@@ -99,10 +104,10 @@ impl Limits {
                 })
                 .collect(),
         };
-        if !edition.postpaid_allowed {
-            let limit = Limit::Finite(catalog.postpaid.groups.free);
+        if let Some(limit) = catalog.allowance(edition) {
             let source = Source::Edition(edition.id.clone());
-            limits.sold.push((LimitId::GroupsPerAppOfAllTypes, Bound { limit, source }));
+            limits.sold.push((LimitId::GroupsAllowance, Bound { limit, source }));
+            limits.sort();
         }
         if edition.add_ons_allowed && !limits.stopped() {
             for run in timeline.add_ons.iter().filter(|run| run.in_force.contains(at)) {

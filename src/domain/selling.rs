@@ -130,8 +130,9 @@ pub(super) fn edition_for_sale<'a>(
 
 /// Returns an add-on that is for sale.
 pub(super) fn add_on_for_sale<'a>(catalog: &'a Catalog, id: &str) -> Result<&'a AddOn, Refusal> {
-    let add_on = catalog.add_on(id).ok_or_else(|| {
-        Refusal::UnknownAddOn { id: id.to_owned(), known: catalog.add_ons_on_sale() }
+    let add_on = catalog.add_on(id).ok_or_else(|| Refusal::UnknownAddOn {
+        id: id.to_owned(),
+        known: catalog.add_ons_on_sale(),
     })?;
     if !add_on.selling.is_for_sale {
         return Err(not_for_sale(catalog, &Item::AddOn(add_on.id.clone())));

@@ -18,7 +18,7 @@
 use super::catalog::{AddOn, Catalog, Edition};
 use super::decision::{Reason, Violation};
 use super::id::Name;
-use super::limit::{Bound, Limit, LimitId, Source};
+use super::limit::{Limit, LimitId, Source};
 use super::limits::{Part, Relation, Sale};
 use super::schedule::Limits;
 
@@ -107,7 +107,7 @@ impl Purchase<'_> {
         let sold = match self {
             Self::Edition(edition, _) if part(id).is_some() => {
                 let mut ids = sold_as(violation);
-                let found = ids.find_map(|id| limit_under(catalog, limits, edition, &id));
+                let found = ids.find_map(|id| limits.limit_under(catalog, edition, &id));
                 found.unwrap_or(Limit::Unlimited)
             }
             Self::AddOn(add_on, edition) => {
@@ -123,11 +123,7 @@ impl Purchase<'_> {
     /// Returns whether the purchase lowers no limit in the part of the violated limit.
     fn keeps(self, catalog: &Catalog, limits: &Limits, violation: &Violation) -> bool {
         let Self::Edition(edition, _) = self else { return true };
-        let of_part = part(&violation.limit_id);
-        let mut same_part = limits.sold.iter().filter(|(id, _)| part(id) == of_part);
-        same_part.all(|(id, bound)| {
-            limit_under(catalog, limits, edition, id).unwrap_or(Limit::Unlimited) >= bound.limit
-        })
+        limits.are_kept(catalog, edition, |id| part(id) == part(&violation.limit_id))
     }
 
     fn offer(self, catalog: &Catalog, limits: &Limits, new_limit: Limit) -> Upgrade {
@@ -147,24 +143,6 @@ impl Purchase<'_> {
         };
         Upgrade { offer, new_limit, price_fen_per_month, replaces: replaces.cloned() }
     }
-}
-
-/// Returns the value of a limit once an edition replaces the current one: the edition's, or that of
-/// an add-on in force that still raises it; `None` if the edition does not set the limit.
-fn limit_under(
-    catalog: &Catalog,
-    limits: &Limits,
-    edition: &Edition,
-    id: &LimitId,
-) -> Option<Limit> {
-    let set = catalog.edition_limit(edition, id)?;
-    let stays = |bound: &&Bound| edition.add_ons_allowed && is_add_on(&bound.source);
-    let add_on = limits.sold(id).filter(stays);
-    Some(add_on.map_or(set, |bound| set.max(bound.limit)))
-}
-
-fn is_add_on(source: &Source) -> bool {
-    matches!(source, Source::AddOn(_))
 }
 
 /// Returns the ids under which a value for the violated limit may be sold; the first one that is

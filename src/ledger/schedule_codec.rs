@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::id::Name;
 use crate::domain::limit::{Bound, Limit, LimitId, Source};
+use crate::domain::limits::LimitKind;
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::ServiceState;
 
 const VERSION: u32 = 1;
-/// The limit that is stored apart from those that are sold.
-const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
+/// The limit that is stored in a field of its own.
+const ALLOWANCE: LimitId = LimitId::GroupsAllowance;
 
 #[derive(Serialize, Deserialize)]
 struct StoredSchedule {
@@ -27,6 +28,10 @@ struct StoredSegment {
     state: StoredState,
     add_ons: Vec<String>,
     sold: Vec<StoredLimit>,
+    /// Sold limits that the first readers of this version lack. They ignore the field, and do not
+    /// check these limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more: Vec<StoredLimit>,
     /// The number of groups of all types at once, if the edition allows no more than are free. A
     /// separate field, since earlier versions do not read a limit with that name, and ignore
     /// unknown fields.
@@ -64,6 +69,10 @@ pub fn encode_schedule(schedule: &Schedule) -> Vec<u8> {
 fn store_segment(segment: &Segment) -> StoredSegment {
     let limits = &segment.limits;
     let sold = limits.sold.iter().filter(|(id, _)| *id != ALLOWANCE);
+    let (sold, more): (Vec<_>, Vec<_>) = sold.partition(|(id, _)| is_first(id.kind()));
+    let store = |limits: Vec<&(LimitId, Bound)>| {
+        limits.into_iter().map(|(id, bound)| store_limit(id, bound)).collect()
+    };
     StoredSegment {
         until: (segment.until != Timestamp::MAX).then(|| segment.until.as_millis()),
         edition: limits.edition.to_string(),
@@ -73,8 +82,26 @@ fn store_segment(segment: &Segment) -> StoredSegment {
             ServiceState::Stopped => StoredState::Stopped,
         },
         add_ons: limits.add_ons.iter().map(Name::to_string).collect(),
-        sold: sold.map(|(id, bound)| store_limit(id, bound)).collect(),
+        sold: store(sold),
+        more: store(more),
         groups_allowance: limits.sold(&ALLOWANCE).and_then(|bound| bound.limit.finite()),
+    }
+}
+
+/// Returns whether every reader of this version has a limit.
+fn is_first(kind: LimitKind) -> bool {
+    match kind {
+        LimitKind::AccountsPerApp
+        | LimitKind::FriendsPerUser
+        | LimitKind::GroupsPerUser
+        | LimitKind::MembersPerGroup
+        | LimitKind::GroupsPerApp => true,
+        LimitKind::Service
+        | LimitKind::MembersPerGroupOfType
+        | LimitKind::GroupsPerAppOfAllTypes
+        | LimitKind::GroupsAllowance
+        | LimitKind::GroupsPerDay
+        | LimitKind::GroupsPerDayOfType => false,
     }
 }
 
@@ -111,25 +138,24 @@ pub fn decode_limits(bytes: &[u8]) -> Result<Limits, String> {
 
 fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
     let edition = Name::from(stored.edition.as_str());
-    let sold = stored.sold.into_iter().map(|limit| load_limit(&edition, limit));
+    let sold = stored.sold.into_iter().chain(stored.more).map(|limit| load_limit(&edition, limit));
     let mut sold = sold.collect::<Result<Vec<_>, _>>()?;
     if let Some(allowance) = stored.groups_allowance {
         let source = Source::Edition(edition.clone());
         sold.push((ALLOWANCE, Bound { limit: Limit::Finite(allowance), source }));
     }
-    Ok(Segment {
-        until: stored.until.map_or(Timestamp::MAX, Timestamp::from_millis),
-        limits: Limits {
-            sold,
-            edition,
-            state: match stored.state {
-                StoredState::Active => ServiceState::Active,
-                StoredState::Grace => ServiceState::Grace,
-                StoredState::Stopped => ServiceState::Stopped,
-            },
-            add_ons: stored.add_ons.iter().map(|name| name.as_str().into()).collect(),
+    let mut limits = Limits {
+        sold,
+        edition,
+        state: match stored.state {
+            StoredState::Active => ServiceState::Active,
+            StoredState::Grace => ServiceState::Grace,
+            StoredState::Stopped => ServiceState::Stopped,
         },
-    })
+        add_ons: stored.add_ons.iter().map(|name| name.as_str().into()).collect(),
+    };
+    limits.sort();
+    Ok(Segment { until: stored.until.map_or(Timestamp::MAX, Timestamp::from_millis), limits })
 }
 
 fn load_limit(edition: &Name, stored: StoredLimit) -> Result<(LimitId, Bound), String> {
@@ -215,6 +241,29 @@ mod tests {
         let older = golden.replace(r#","groups_allowance":100000"#, "");
         let sold = segment.limits.sold[..1].to_vec();
         assert_eq!(decode_limits(older.as_bytes()), Ok(Limits { sold, ..segment.limits }));
+    }
+
+    #[test]
+    fn limits_that_earlier_versions_lack_are_in_a_field_that_they_ignore() {
+        let edition = |limit| Bound { limit, source: Source::Edition("pro".into()) };
+        let raised = Bound { limit: Limit::Finite(9), source: Source::AddOn("more".into()) };
+        let limits = Limits {
+            edition: "pro".into(),
+            state: ServiceState::Grace,
+            add_ons: vec!["more".into()],
+            sold: vec![
+                (LimitId::MembersPerGroup, edition(Limit::Finite(5))),
+                (LimitId::MembersPerGroupOfType("Community".into()), raised),
+                (LimitId::GroupsPerApp("Room".into()), edition(Limit::Finite(3))),
+                (LimitId::GroupsPerAppOfAllTypes, edition(Limit::Unlimited)),
+                (LimitId::GroupsPerDay, edition(Limit::Finite(8))),
+                (LimitId::GroupsPerDayOfType("Room".into()), edition(Limit::Finite(2))),
+            ],
+        };
+        let segment = Segment { until: Timestamp::MAX, limits };
+        let golden = r#"{"edition":"pro","state":"grace","add_ons":["more"],"sold":[{"id":"members_per_group","limit":5},{"id":"groups_per_app/Room","limit":3}],"more":[{"id":"members_per_group/Community","limit":9,"add_on":"more"},{"id":"groups_per_app"},{"id":"groups_per_day","limit":8},{"id":"groups_per_day/Room","limit":2}]}"#;
+        assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
+        assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits));
     }
 
     #[test]

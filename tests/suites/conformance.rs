@@ -19,6 +19,7 @@ mod members;
 mod metering;
 mod modes;
 mod operations;
+mod qualified;
 mod races;
 mod reconcile;
 mod replaced;
@@ -105,6 +106,15 @@ macro_rules! stamp {
                 a_violation_names_limit_source_ceiling_and_type
                 a_reading_shows_the_schedule
                 a_closed_store_returns_its_error
+            }
+            qualified {
+                members_of_a_type_stand_instead_of_those_of_all_types
+                members_of_a_type_are_a_limit_in_every_mode
+                sixty_four_joins_fill_a_group_up_to_the_limit_of_its_type
+                no_group_beyond_the_number_of_all_types
+                groups_of_a_day_are_limited_by_the_edition_within_the_rule
+                violations_of_sold_limits_name_edition_and_ceiling
+                sold_limits_have_thresholds
             }
             batches {
                 five_hundred_members_at_once

@@ -10,6 +10,7 @@ mod denials;
 mod exchanges;
 mod milestones;
 mod offers;
+mod qualified;
 mod refunds;
 mod selling;
 

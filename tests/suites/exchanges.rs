@@ -184,7 +184,7 @@ async fn follow_offers(world: &World) {
     service.buy(&app, "r2", order("groups-per-user-400"), 1).await.expect("bought");
     // Seven groups of a user with the add-on; eight with the next one, and under Premium.
     for number in 0..8_i64 {
-        let id = group(&format!("g{number}"));
+        let id = group(format!("g{number}"));
         let (kind, members) = ("Public".into(), Vec::new());
         let owner = (number == 0).then(|| user("a"));
         let create = Operation::CreateGroup {

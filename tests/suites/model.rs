@@ -19,6 +19,7 @@ pub mod entitlement;
 mod holds;
 mod operation;
 mod plan;
+mod qualified;
 mod readings;
 pub mod rules;
 mod sales;
@@ -155,7 +156,7 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("exchange above the sum", 20),
     ("edition changed in grace", 3),
     ("edition changed to a later one", 20),
-    ("edition changed to an earlier one", 20),
+    ("edition changed to an earlier one", 10),
     ("add-on exchanged", 10),
     ("add-on exchanged for a cheaper one", 3),
     ("both daily limits at once", 2),

@@ -7,6 +7,8 @@ pub enum ImCode {
     Of(&'static str),
     /// That of the group's type; without one, the catalog's under that key.
     OfTypeOr(&'static str),
+    /// The catalog's under the first key; without it, under the second one.
+    OfOr(&'static str, &'static str),
 }
 
 /// A row of the table of reasons.
@@ -61,6 +63,8 @@ reasons! {
     /// Groups of all types that exist at the same time, beyond the free number, on an edition
     /// without postpaid.
     GroupsAllowance = "GROUPS_ALLOWANCE", "groups_allowance", ImCode::Of("groups_per_day");
+    /// A limit that has no reason of its own: its id says which.
+    Limit = "LIMIT", "limit", ImCode::OfOr("limit", "groups_per_day");
 }
 
 impl Reason {

@@ -89,11 +89,23 @@ pub enum Sale {
     ByName {
         /// The least useful number.
         least: u64,
-        /// True if every edition lists it. If not, either all editions list it or none does.
-        is_required: bool,
+        /// The editions that list it.
+        presence: Presence,
     },
-    /// The free number of postpaid usage, in an edition without postpaid.
+    /// The free number of postpaid usage, in an edition without postpaid that does not list the
+    /// limit over all types.
     Allowance,
+}
+
+/// The editions that list a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Every edition.
+    Every,
+    /// Every edition or none: without it nothing is limited.
+    EveryOrNone,
+    /// Any edition: without it another limit or a rule applies.
+    Any,
 }
 
 /// The value that the catalog sets for every app.
@@ -167,7 +179,7 @@ pub struct Row {
     /// The letter of its counts in scripts, stored thresholds and their replies; `None` if it is
     /// not checked.
     pub letter: Option<char>,
-    /// The reason of a denial.
+    /// The reason of a denial. A row that has none of its own keeps [`Reason::Limit`].
     pub reason: Reason,
     /// The reason of a denial while the group is created, if it is another one.
     pub at_creation: Option<Reason>,
@@ -189,7 +201,7 @@ impl Row {
         listed: Listed::Always,
         noun: "",
         letter: None,
-        reason: Reason::ServiceStopped,
+        reason: Reason::Limit,
         at_creation: None,
         peer: None,
     };

@@ -5,16 +5,26 @@
 //! before FROM are in another line, which is read if the clock was set back. A reader of the
 //! previous version takes the beginning for a segment that is over.
 //!
-//! `TILL STOPPED LIMITS;` for each segment: TILL in milliseconds since the epoch, STOPPED 0 or 1,
-//! LIMITS numbers or `-` for unlimited, in the order of the table of limits
+//! `TILL FLAG LIMITS;` for each segment: TILL in milliseconds since the epoch; FLAG 1 if the
+//! service is stopped, else 2 if members are sold by type, so that a join need not search for that,
+//! else 0; LIMITS numbers or `-` for unlimited, in the order of the table of limits
 //! ([`crate::domain::limits`]). For groups these are groups per user and members per group, then
-//! `TYPE=NUMBER` for each type that is sold by number, and `*=NUMBER` if there is a limit over all
-//! types, each followed by a space. Scripts skip fields that they do not need.
+//! what is sold beside them, each followed by a space:
+//!
+//! | field | limit |
+//! |---|---|
+//! | `m/TYPE=NUMBER` | members of a group of the type, instead of those per group |
+//! | `TYPE=NUMBER` | groups of the type at once |
+//! | `e/=NUMBER` | groups of all types at once |
+//! | `*=NUMBER` | the same, as many as are free of charge |
+//! | `d/=NUMBER`, `t/TYPE=NUMBER` | net-new groups of a day, of all types and of the type |
+//!
+//! Scripts skip fields that they do not need. A name of a type has no `/`.
 
 use std::fmt::Write as _;
 
 use crate::domain::id::Name;
-use crate::domain::limit::Limit;
+use crate::domain::limit::{Limit, LimitId};
 use crate::domain::limits::{LimitKind, Line, Relation};
 use crate::domain::schedule::{Limits, Schedule, Segment};
 use crate::domain::time::Timestamp;
@@ -56,11 +66,22 @@ fn line_of(part: Part, segments: &[Segment]) -> String {
     let mut line = String::new();
     for segment in segments {
         let till = if segment.until == Timestamp::MAX { NO_END } else { segment.until.as_millis() };
-        let stopped = u8::from(segment.limits.stopped());
+        let flag = flag(part, &segment.limits);
         // Writing to a string cannot fail.
-        let _ = write!(line, "{} {stopped} {};", till.min(NO_END), numbers(part, &segment.limits));
+        let _ = write!(line, "{} {flag} {};", till.min(NO_END), numbers(part, &segment.limits));
     }
     line
+}
+
+fn flag(part: Part, limits: &Limits) -> u8 {
+    let is_by_type = |(id, _): &(LimitId, _)| id.kind() == LimitKind::MembersPerGroupOfType;
+    if limits.stopped() {
+        1
+    } else if part == Part::Groups && limits.sold.iter().any(is_by_type) {
+        2
+    } else {
+        0
+    }
 }
 
 fn numbers(part: Part, limits: &Limits) -> String {
@@ -92,7 +113,7 @@ pub fn number(limit: Limit) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::limit::{Bound, LimitId, Source};
+    use crate::domain::limit::{Bound, Source};
     use crate::domain::timeline::ServiceState;
     use crate::domain::warning::THRESHOLDS_PERCENT;
     use crate::redis::scripts;
@@ -106,12 +127,40 @@ mod tests {
             state: ServiceState::Active,
             add_ons: Vec::new(),
             sold: vec![
-                (LimitId::GroupsPerAppOfAllTypes, bound(100_000)),
+                (LimitId::GroupsAllowance, bound(100_000)),
                 (LimitId::GroupsPerApp("AVChatRoom".into()), bound(10)),
             ],
         };
         assert_eq!(numbers(Part::Groups, &limits), "- - AVChatRoom=10 *=100000 ");
         assert_eq!(numbers(Part::Accounts, &limits), "-");
+    }
+
+    #[test]
+    fn limits_of_members_by_type_come_first() {
+        let sold = [
+            (LimitId::MembersPerGroup, 6000),
+            (LimitId::MembersPerGroupOfType("Community".into()), 100_000),
+            (LimitId::GroupsPerApp("Room".into()), 10),
+            (LimitId::GroupsPerAppOfAllTypes, 50),
+            (LimitId::GroupsPerDay, 9),
+            (LimitId::GroupsPerDayOfType("Room".into()), 3),
+        ];
+        let source = || Source::Edition("pro".into());
+        let sold =
+            sold.map(|(id, limit)| (id, Bound { limit: Limit::Finite(limit), source: source() }));
+        let limits = Limits {
+            edition: "pro".into(),
+            state: ServiceState::Active,
+            add_ons: Vec::new(),
+            sold: sold.into(),
+        };
+        assert_eq!(
+            numbers(Part::Groups, &limits),
+            "- 6000 m/Community=100000 Room=10 e/=50 d/=9 t/Room=3 "
+        );
+        assert_eq!([Part::Groups, Part::Friends].map(|part| flag(part, &limits)), [2, 0]);
+        let stopped = Limits { state: ServiceState::Stopped, ..limits };
+        assert_eq!(flag(Part::Groups, &stopped), 1);
     }
 
     #[test]

@@ -41,7 +41,7 @@ local kind = rules(ARGV[4], name)
 if not kind then return {now, 'type_unknown', name} end
 -- What is taken in a held group concerns the group too: create_group.lua decides it.
 if expiry ~= '' and kind.tracked then return {now, 'group_held', name} end
-most = math.min(kind.cap, per_group, limit(own))
+most = cap_of(kind, name, own)
 used = redis.call('SCARD', KEYS[3]) + taken_before
 local held = redis.call('SMISMEMBER', KEYS[3], unpack(ARGV, 7))
 for i = 7, #ARGV do take_in(kind, ARGV[i], 2 * i - 10, held[i - 6], i - 5) end

@@ -240,7 +240,7 @@ pub async fn a_closed_store_returns_its_error(app: App) {
     assert_eq!(put.map_err(|error| error.name()), Err("closing"));
 }
 
-const ALLOWANCE: LimitId = LimitId::GroupsPerAppOfAllTypes;
+const ALLOWANCE: LimitId = LimitId::GroupsAllowance;
 
 pub async fn no_group_beyond_the_free_number_without_overage(app: App) {
     app.limit(&ALLOWANCE, 3).await;

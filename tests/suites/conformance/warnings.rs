@@ -19,7 +19,7 @@ use super::operations::{
 use super::script::{App, before, endless, now};
 use crate::support::{Rng, group, seed, user};
 
-fn shown(warning: &Warning) -> String {
+pub fn shown(warning: &Warning) -> String {
     let Warning { limit_id, used, limit, percent, .. } = warning;
     let subject = match &warning.subject {
         Subject::App => "app",
@@ -67,7 +67,7 @@ impl App {
 }
 
 pub async fn the_free_number_of_groups_has_thresholds_like_other_limits(app: App) {
-    let app = app.roomy_but(&LimitId::GroupsPerAppOfAllTypes, 10).await;
+    let app = app.roomy_but(&LimitId::GroupsAllowance, 10).await;
     for number in 0..6 {
         app.warned([(create(&format!("g{number}"), "Private", "", &[]), "")]).await;
     }

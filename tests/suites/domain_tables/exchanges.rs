@@ -8,6 +8,7 @@ use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::purchase::{Purchase, Refusal, Sales};
 use imquota::domain::refund::refund;
 use imquota::domain::schedule::Schedule;
+use imquota::domain::selling::Selling;
 use imquota::domain::timeline::{ServiceState, Timeline};
 
 use super::{at, before, shown, word};
@@ -23,6 +24,7 @@ fn catalog() -> Catalog {
         id: id.into(),
         label: id.to_owned(),
         price_fen_per_month: Some(price),
+        selling: Selling::default(),
         add_ons_allowed,
         postpaid_allowed: true,
         limits: ids().into_iter().zip(limits).collect(),
@@ -283,9 +285,10 @@ fn there_is_no_moment_without_service_and_the_old_period_ends_with_the_change() 
     }
 }
 
-/// History, instant, exchange, and before it, from it on: state and limits, and the add-ons in
-/// force.
-const LIMITS: &[(Orders<'_>, &str, &str, [&str; 2], &[&str])] = &[
+/// History, instant, exchange; before it and from it on: state and limits; the add-ons in force.
+type LimitsCase<'a> = (Orders<'a>, &'a str, &'a str, [&'a str; 2], &'a [&'a str]);
+
+const LIMITS: &[LimitsCase<'_>] = &[
     (
         ADD_ONS,
         "2019-03-01",

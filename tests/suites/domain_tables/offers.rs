@@ -241,7 +241,7 @@ impl World {
                 Reason::GroupsPerApp => (kind.per_app_bound(limits), kind.per_app),
                 Reason::GroupsPerDay => {
                     let source = Source::GroupType(kind.name.clone());
-                    (Bound { limit: kind.per_day, source }, Limit::Unlimited)
+                    (Bound { limit: kind.per_day, source }, kind.per_day)
                 }
                 _ => (limits.sold_or_unlimited(&id(sold?)), Limit::Unlimited),
             };

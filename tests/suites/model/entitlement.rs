@@ -1,7 +1,7 @@
 //! The model's own record of purchases, and their limits at an instant.
 
 use super::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
-use super::rules::{AV_ROOM, GRACE_DAYS, Raises, Rules};
+use super::rules::{AV_ROOM, FREE, GRACE_DAYS, Qualified, Raises, Rules};
 
 /// Within that number of days after the purchase a refund is the whole price, once.
 const FULL_REFUND_DAYS: i64 = 5;
@@ -98,6 +98,7 @@ pub struct Allowed {
     pub members: u64,
     pub av_rooms: u64,
     pub all_groups: u64,
+    pub qualified: Qualified,
 }
 
 /// All purchases of an app.
@@ -359,6 +360,7 @@ impl Purchases {
             members: rule.members,
             av_rooms: rule.av_rooms,
             all_groups: rule.all_groups,
+            qualified: rule.qualified,
         };
         if rule.add_ons && state != State::Stopped {
             for run in self.add_ons.iter().filter(|run| run.from <= at && at < run.until) {
@@ -366,6 +368,10 @@ impl Purchases {
                 let limit = match add_on.raises {
                     Raises::Groups => &mut allowed.groups,
                     Raises::Members => &mut allowed.members,
+                    Raises::MembersOf(kind) => match &mut allowed.qualified.members[kind] {
+                        Some(limit) => limit,
+                        None => continue,
+                    },
                     Raises::AvRooms => &mut allowed.av_rooms,
                 };
                 allowed.raised |= add_on.to > *limit;
@@ -411,6 +417,7 @@ fn raises(rules: &Rules, edition: usize, add_on: usize) -> bool {
     let limit = match add_on.raises {
         Raises::Groups => rule.groups,
         Raises::Members => rule.members,
+        Raises::MembersOf(kind) => rule.qualified.members[kind].unwrap_or(FREE),
         Raises::AvRooms => rule.av_rooms,
     };
     rule.add_ons && add_on.to > limit
@@ -436,7 +443,17 @@ impl Allowed {
             return rule.cap;
         }
         let own = own.map_or(u64::MAX, u64::from);
-        rule.cap.min(self.members).min(own)
+        rule.cap.min(self.qualified.members[kind].unwrap_or(self.members)).min(own)
+    }
+
+    /// The limit of net-new groups of a day.
+    pub fn groups_per_day(&self, rules: &Rules) -> u64 {
+        rules.groups_per_day.min(self.qualified.per_day)
+    }
+
+    /// The limit of net-new groups of a type and a day.
+    pub fn groups_of_kind_per_day(&self, rules: &Rules, kind: usize) -> u64 {
+        rules.kinds[kind].per_day.min(self.qualified.per_day_of[kind])
     }
 
     /// The limit of groups of a type.

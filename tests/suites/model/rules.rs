@@ -6,8 +6,22 @@ use imquota::domain::decision::Reason;
 /// No limit.
 pub const FREE: u64 = u64::MAX;
 
+/// The limits of one edition by group type, by their index, and on the groups of all types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Qualified {
+    /// Members of a group, instead of the number for all types.
+    pub members: [Option<u64>; 6],
+    pub all_groups: u64,
+    pub per_day: u64,
+    pub per_day_of: [u64; 6],
+}
+
+/// No such limit.
+const UNQUALIFIED: Qualified =
+    Qualified { members: [None; 6], all_groups: FREE, per_day: FREE, per_day_of: [FREE; 6] };
+
 /// The limits of one edition.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct EditionRule {
     pub id: &'static str,
     /// Price of a month; that of the default edition does not count.
@@ -18,8 +32,9 @@ pub struct EditionRule {
     pub groups: u64,
     pub members: u64,
     pub av_rooms: u64,
-    /// Groups of all types.
+    /// Groups of all types that are free of charge, where no more are allowed.
     pub all_groups: u64,
+    pub qualified: Qualified,
 }
 
 /// The limit that an add-on raises.
@@ -27,10 +42,12 @@ pub struct EditionRule {
 pub enum Raises {
     Groups,
     Members,
+    /// Members of groups of the kind with that index.
+    MembersOf(usize),
     AvRooms,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct AddOnRule {
     pub id: &'static str,
     pub raises: Raises,
@@ -80,6 +97,7 @@ pub const BUILT_IN: Rules = Rules {
             members: 20,
             av_rooms: 10,
             all_groups: 100_000,
+            qualified: UNQUALIFIED,
         },
         EditionRule {
             id: "professional",
@@ -91,6 +109,7 @@ pub const BUILT_IN: Rules = Rules {
             members: 200,
             av_rooms: 50,
             all_groups: FREE,
+            qualified: UNQUALIFIED,
         },
     ],
     add_ons: add_ons([400, 700, 1000], [2000, 6000]),
@@ -117,6 +136,7 @@ pub const SMALL: Rules = Rules {
             members: 4,
             av_rooms: 2,
             all_groups: 9,
+            qualified: UNQUALIFIED,
         },
         EditionRule {
             id: "professional",
@@ -128,6 +148,7 @@ pub const SMALL: Rules = Rules {
             members: 6,
             av_rooms: 3,
             all_groups: FREE,
+            qualified: UNQUALIFIED,
         },
         // More friends and groups of a user, so that some add-ons raise nothing, and fewer members.
         EditionRule {
@@ -140,6 +161,7 @@ pub const SMALL: Rules = Rules {
             members: 5,
             av_rooms: FREE,
             all_groups: FREE,
+            qualified: UNQUALIFIED,
         },
         EditionRule {
             id: "basic",
@@ -151,6 +173,7 @@ pub const SMALL: Rules = Rules {
             members: 5,
             av_rooms: 3,
             all_groups: 9,
+            qualified: UNQUALIFIED,
         },
     ],
     add_ons: add_ons([7, 8, 9], [8, 12]),
@@ -203,7 +226,10 @@ pub fn im_code(reason: Reason, kind: Option<&str>) -> i32 {
         (Reason::PeerFriends, _) => 30014,
         (Reason::GroupsPerUser, _) => 10037,
         (Reason::GroupsPerApp, Some("AVChatRoom" | "Lounge")) => 10036,
-        (Reason::GroupsPerApp | Reason::GroupsPerDay | Reason::GroupsAllowance, _) => 10006,
+        (
+            Reason::GroupsPerApp | Reason::GroupsPerDay | Reason::GroupsAllowance | Reason::Limit,
+            _,
+        ) => 10006,
         (Reason::MembersPerGroup, _) => 10014,
         (Reason::MembersAtCreation, _) => 10038,
     }

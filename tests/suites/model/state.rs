@@ -376,18 +376,29 @@ impl App {
                 self.groups_of_kind(kind),
                 at_once,
             ),
-            check(Reason::GroupsPerDay, "groups_per_day".into(), today, rules.groups_per_day),
+            check(
+                Reason::GroupsPerDay,
+                "groups_per_day".into(),
+                today,
+                under.allowed.groups_per_day(rules),
+            ),
             check(
                 Reason::GroupsPerDay,
                 format!("groups_per_day/{name}"),
                 of_kind,
-                rules.kinds[kind].per_day,
+                under.allowed.groups_of_kind_per_day(rules, kind),
             ),
             check(
                 Reason::GroupsAllowance,
                 "groups_per_app".into(),
                 count(self.groups.len()),
                 under.allowed.all_groups,
+            ),
+            check(
+                Reason::Limit,
+                "groups_per_app".into(),
+                count(self.groups.len()),
+                under.allowed.qualified.all_groups,
             ),
         ];
         checks.into_iter().flatten().collect()

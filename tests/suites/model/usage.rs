@@ -49,21 +49,30 @@ impl Reader<'_> {
     fn of_app(&self) -> Vec<Line> {
         let (app, rules, today) = (self.app, self.rules, day_of(self.now));
         let accounts = signed(count(app.accounts.len()));
+        let allowed = app.purchases.allowed(rules, self.now);
         let mut lines = vec![
             self.line("accounts_per_app", accounts, |allowed| allowed.accounts),
-            self.line("groups_per_day", app.net_of_day(today), |_| rules.groups_per_day),
+            self.line("groups_per_day", app.net_of_day(today), |allowed| {
+                allowed.groups_per_day(rules)
+            }),
         ];
         for (kind, rule) in rules.kinds.iter().enumerate() {
             let name = rule.name;
             let used = signed(app.groups_of_kind(kind));
             let at_once = |allowed: &Allowed| allowed.groups_of_kind(rules, kind);
             lines.push(self.line(&format!("groups_per_app/{name}"), used, at_once));
-            if rule.per_day != FREE {
+            let of_day = |allowed: &Allowed| allowed.groups_of_kind_per_day(rules, kind);
+            if of_day(&allowed) != FREE {
                 let used = app.net_of_kind(today, kind);
-                lines.push(self.line(&format!("groups_per_day/{name}"), used, |_| rule.per_day));
+                lines.push(self.line(&format!("groups_per_day/{name}"), used, of_day));
             }
         }
-        if app.purchases.allowed(rules, self.now).all_groups != FREE {
+        if allowed.qualified.all_groups != FREE {
+            let used = signed(count(app.groups.len()));
+            let of_all = |allowed: &Allowed| allowed.qualified.all_groups;
+            lines.push(self.line("groups_per_app", used, of_all));
+        }
+        if allowed.all_groups != FREE {
             let used = signed(count(app.groups.len()));
             lines.push(self.line("groups_per_app", used, |allowed| allowed.all_groups));
         }

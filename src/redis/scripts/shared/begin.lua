@@ -23,7 +23,8 @@ if not line then
 end
 -- A line begins with '0 0 FROM;': it applies from FROM on, and an earlier line before that. A line
 -- of the previous version has no such beginning, and always applies. Subtraction parses a number
--- from a text without a function call.
+-- from a text without a function call. flag: 1 if the service is stopped, else 2 if members are
+-- sold by type.
 local part, named, from = 2, '', nil
 local _, at, since, till, flag, limits = string.find(line, '^0 0 (%d+);(%d+) (%d) ([^;]*);')
 if at and now - since >= 0 then

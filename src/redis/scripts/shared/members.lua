@@ -4,6 +4,16 @@
 -- include generation
 local per_user, per_group = string.match(limits, '^(%S+) (%S+)')
 per_user, per_group = limit(per_user), limit(per_group)
+-- Returns how many members a group may have: what is sold for its type stands instead of what is
+-- sold for all.
+local function cap_of(kind, name, own)
+  local sold = per_group
+  if flag ~= '0' then
+    local _, at = string.find(limits, ' m/' .. name .. '=', 1, true)
+    if at then sold = limit(string.match(limits, '^%S+', at + 1)) end
+  end
+  return math.min(kind.cap, sold, limit(own))
+end
 local seen, new, used, most = {}, {}, 0, 0
 local function in_the_way(kind, key)
   local note, groups = '', 0

@@ -1,6 +1,6 @@
 -- Decides on the group of create_group.lua, its owner and its members: ARGV from first to last, with
 -- their cells from KEYS[first_key] on.
-most, used = math.min(kind.cap, per_group, limit(own)), redis.call('SCARD', KEYS[3]) + taken_before
+most, used = cap_of(kind, name, own), redis.call('SCARD', KEYS[3]) + taken_before
 local group_fact, states, has_owner = 'z' .. ARGV[5], last - first + 2, ARGV[11] == '1'
 local function add(i)
   local held = redis.call('SISMEMBER', KEYS[3], ARGV[i])
@@ -22,11 +22,15 @@ elseif exists_already then
   say(joins and 'H' or exists(1, group_fact))
 else
 -- include one_day
-  local free, at_once = sold('*'), math.min(kind.per_app, sold(name))
-  local note = too_many('g', name, redis.call('HGET', KEYS[4], name), at_once)
-    .. (free < math.huge and too_many('n', '', (total_groups()), free) or '')
-    .. too_many('t', name, redis.call('HGET', KEYS[5], day .. '/' .. name), kind.per_day)
-    .. too_many('d', '', redis.call('HGET', KEYS[5], day), limit(ARGV[9]))
+  local free, at_most, huge = sold('*'), sold('e/'), math.huge
+  local total = (free < huge or at_most < huge) and total_groups()
+  local of_type = redis.call('HGET', KEYS[4], name)
+  local note = too_many('g', name, of_type, math.min(kind.per_app, sold(name)))
+    .. (at_most < huge and too_many('e', '', total, at_most) or '')
+    .. (free < huge and too_many('n', '', total, free) or '')
+  local of_day, all_of_day = math.min(kind.per_day, sold('t/' .. name)), limit(ARGV[9])
+  note = note .. too_many('t', name, redis.call('HGET', KEYS[5], day .. '/' .. name), of_day)
+    .. too_many('d', '', redis.call('HGET', KEYS[5], day), math.min(all_of_day, sold('d/')))
   local own_note, groups = '', 0
   if has_owner then own_note, groups = in_the_way(kind, first_key) end
   if judge(note .. own_note) then

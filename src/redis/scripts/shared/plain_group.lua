@@ -7,8 +7,12 @@ local most, is_counted
 if found then
   local cap, tracked, counts = string.match(ARGV[4], '^(%S+) (%d) (%d)', found + 1)
   if tracked == '1' then
-    local huge = math.huge
-    most = math.min(tonumber(cap) or huge, tonumber(per_group) or huge, tonumber(own) or huge)
+    local huge, sold = math.huge, per_group
+    if flag == '2' then
+      local _, at = string.find(limits, ' m/' .. name .. '=', 1, true)
+      if at then sold = string.match(limits, '^%S+', at + 1) end
+    end
+    most = math.min(tonumber(cap) or huge, tonumber(sold) or huge, tonumber(own) or huge)
     is_counted = counts == '1'
   end
 end
