@@ -2,21 +2,22 @@
 //!
 //! Every problem is reported to the document, so that all of them are listed together; a rule that
 //! relates entries to one another is only checked if those entries could be read. Editions and
-//! add-ons are read in [`super::offers`].
+//! add-ons are read in [`super::offers`], IM codes in [`super::im_codes`].
 
 use crate::diagnostics::join_quoted;
 use crate::diagnostics::toml::{Document, Table, Value};
 use crate::domain::calendar::{LastDay, Zone};
-use crate::domain::catalog::{AfterGrace, Batch, Catalog, ImCodes, UnknownApps, Validity};
+use crate::domain::catalog::{AfterGrace, Batch, Catalog, UnknownApps, Validity};
 use crate::domain::group_type::GroupType;
 use crate::domain::hold::HoldRules;
 use crate::domain::id::{NAME_MAX_BYTES, Name};
 use crate::domain::id_rules::{ID_MAX_BYTES, IdCharset, IdRules};
+use crate::domain::im_code::ImCodes;
 use crate::domain::limit::Limit;
-use crate::domain::limits::{ImCode, REASONS};
 use crate::domain::selling::{FeeRule, RefundRule};
 
 use super::failure;
+use super::im_codes;
 use super::offers;
 use super::postpaid;
 
@@ -28,8 +29,6 @@ const LIMIT_MAX: u64 = 1_000_000_000;
 const VERSION_MAX_BYTES: usize = 64;
 /// Longest label, in characters: it is part of messages.
 const LABEL_MAX_CHARS: usize = 64;
-/// Greatest error code; those of IM clouds have five digits.
-const IM_CODE_MAX: i64 = 999_999;
 /// Most ids in one call, so that an operation stays one short step of the store.
 const BATCH_MAX: i64 = 10_000;
 /// Greatest bound on unregistered apps: the same as the greatest limit.
@@ -79,12 +78,13 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         // A catalog of the previous version has no such section.
         None => Some(HoldRules::default()),
     };
-    let im_codes = section(&root, "im_codes", im_codes);
+    let im_codes = section(&root, "im_codes", im_codes::im_codes);
     let types = root
         .required("group_types")
         .and_then(|value| value.tables(1..=GROUP_TYPES_MAX))
         .unwrap_or_default();
     let type_names = Names::of_types(&types);
+    let codes_of_types: Vec<_> = types.iter().map(im_codes::of_type).collect();
     let group_types: Vec<_> = types.into_iter().map(group_type).collect();
     let sold = offers::sold(&root, &type_names);
     root.finish();
@@ -104,7 +104,10 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         ids: ids?,
         holds: holds?,
         batch: batch?,
-        im_codes: im_codes?,
+        im_codes: ImCodes {
+            by_type: codes_of_types.into_iter().collect::<Option<Vec<_>>>()?.concat(),
+            ..im_codes?
+        },
     })
 }
 
@@ -319,39 +322,6 @@ fn holds(table: &Table<'_>) -> Option<HoldRules> {
     Some(HoldRules { seconds_max: seconds?, kept_hours: hours?, facts_max: facts? })
 }
 
-fn required_code(table: &Table<'_>, key: &str) -> Option<i32> {
-    table.required(key).and_then(|value| value.integer(1..=IM_CODE_MAX))
-}
-
-fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
-    // Every code is read before the first missing one returns, so that all are reported.
-    let mut read: Vec<(&str, Option<i32>)> = Vec::new();
-    for row in &REASONS {
-        let (key, is_required) = match row.im_code {
-            ImCode::Of(key) | ImCode::OfTypeOr(key) => (key, true),
-            ImCode::OfOr(key, _) => (key, table.optional(key).is_some()),
-        };
-        if is_required && !read.iter().any(|(before, _)| *before == key) {
-            read.push((key, required_code(table, key)));
-        }
-    }
-    let [batch_of_accounts, batch_of_members] =
-        ["batch_of_accounts", "batch_of_members"].map(|key| required_code(table, key));
-    let found = |key: &str| read.iter().find(|(of, _)| *of == key).map(|(_, code)| *code);
-    let mut by_reason = [0; REASONS.len()];
-    for (code, row) in by_reason.iter_mut().zip(&REASONS) {
-        *code = match row.im_code {
-            ImCode::Of(key) | ImCode::OfTypeOr(key) => found(key)??,
-            ImCode::OfOr(key, other) => found(key).or_else(|| found(other))??,
-        };
-    }
-    Some(ImCodes {
-        by_reason,
-        batch_of_accounts: batch_of_accounts?,
-        batch_of_members: batch_of_members?,
-    })
-}
-
 fn group_type(table: Table<'_>) -> Option<GroupType> {
     // Problems of the name were reported with the names of all types.
     let name = table.optional("name").and_then(|value| value.as_str()).map(Name::from);
@@ -362,7 +332,7 @@ fn group_type(table: Table<'_>) -> Option<GroupType> {
     let per_app = required_limit(&table, "per_app", 0);
     let per_day = required_limit(&table, "per_day", 0);
     let reclaim_empty = required_boolean(&table, "reclaim_empty");
-    let per_app_im_code = required_code(&table, "per_app_im_code");
+    let per_app_im_code = im_codes::required_number(&table, "per_app_im_code");
     if members_tracked == Some(false) {
         for (key, is_valid, expected) in [
             ("member_cap", member_cap.map(|cap| cap == Limit::Unlimited), "\"unlimited\""),

@@ -2,7 +2,8 @@
 //!
 //! A catalog is one TOML text; `builtin.toml` is the published one and documents every key. A text
 //! is accepted as a whole or not at all, and all of its problems are reported together, each with
-//! line and column ([`crate::diagnostics`]). `decode`, `offers` and `selling` hold the rules, and
+//! line and column ([`crate::diagnostics`]). `decode`, `offers`, `selling` and
+//! `im_codes` hold the rules, and
 //! [`watch`] reloads a file. The domain defines the meaning of the numbers
 //! ([`crate::domain::catalog`]).
 
@@ -15,6 +16,7 @@ use crate::domain::catalog::Catalog;
 
 mod decode;
 mod failure;
+mod im_codes;
 mod offers;
 mod postpaid;
 mod selling;

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::connect::Address;
+use super::output::value;
 use crate::diagnostics::with_causes;
 use crate::grpc::error_reason::ErrorReason;
 
@@ -268,10 +269,8 @@ fn describe(status: &Status, is_change: bool) -> String {
         let _ = write!(text, ": {}", with_causes(cause));
     }
     let details = status.get_error_details();
-    let code = details.error_info().and_then(|info| info.metadata.get("im_error_code"));
-    if let Some(code) = code {
-        let _ = write!(text, " (IM code {code})");
-    }
+    let of_im = |key| details.error_info().and_then(|info| info.metadata.get(key)).cloned();
+    text.push_str(&value::im_code(of_im("im_error_code"), of_im("im_error_name")));
     let bad: Vec<_> =
         details.bad_request().iter().flat_map(|request| &request.field_violations).collect();
     // A single one is already in the message.

@@ -286,7 +286,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
         ids: own.ids,
         holds: own.holds,
         batch: own.batch,
-        im_codes: own.im_codes,
+        im_codes: own.im_codes.clone(),
     })
 }
 

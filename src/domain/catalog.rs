@@ -7,14 +7,14 @@ use std::fmt;
 use std::time::Duration;
 
 use super::calendar::{LastDay, Zone};
-use super::decision::Reason;
 use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
 use super::hold::HoldRules;
 use super::id::Name;
 use super::id_rules::IdRules;
+use super::im_code::ImCodes;
 use super::limit::{Limit, LimitId};
-use super::limits::{ImCode, Sale};
+use super::limits::Sale;
 use super::postpaid::PostPaid;
 use super::selling::{FeeRule, RefundRule, Selling};
 
@@ -177,18 +177,22 @@ pub struct Batch {
     pub friends_max: usize,
 }
 
-/// Error codes that IM clients already support (pricing rules, section 4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImCodes {
-    /// The code of each reason, in their order.
-    pub by_reason: [i32; Reason::ALL.len()],
-    /// Too many accounts in one call.
-    pub batch_of_accounts: i32,
-    /// Too many group members in one call.
-    pub batch_of_members: i32,
-}
-
 impl Catalog {
+    /// Returns the catalog with those parts of another one that each sidecar reads from its own
+    /// file: a store does not keep them.
+    #[must_use]
+    pub fn with_own_parts(self, own: &Self) -> Self {
+        Self {
+            failure: own.failure.clone(),
+            unknown_apps: own.unknown_apps,
+            ids: own.ids,
+            holds: own.holds,
+            batch: own.batch,
+            im_codes: own.im_codes.clone(),
+            ..self
+        }
+    }
+
     /// Returns the edition with that id.
     #[must_use]
     pub fn edition(&self, id: &str) -> Option<&Edition> {
@@ -233,16 +237,6 @@ impl Catalog {
     #[must_use]
     pub fn group_type(&self, name: &str) -> Option<&GroupType> {
         self.group_types.iter().find(|kind| kind.name.as_str() == name)
-    }
-
-    /// Returns the IM error code of a denial; `group_type` is the group's type, if there is one.
-    #[must_use]
-    pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> i32 {
-        let of_type = match reason.row().im_code {
-            ImCode::OfTypeOr(_) => group_type.and_then(|name| self.group_type(name)),
-            ImCode::Of(_) | ImCode::OfOr(..) => None,
-        };
-        of_type.map_or(self.im_codes.by_reason[reason as usize], |kind| kind.per_app_im_code)
     }
 }
 

@@ -17,7 +17,7 @@ use super::id::Name;
 mod reasons;
 mod row;
 
-pub use reasons::{ImCode, REASONS, Reason, ReasonRow};
+pub use reasons::{ImCodeKey, REASONS, Reason, ReasonRow};
 pub use row::{
     Failing, Line, Listed, PARTS, Part, Presence, Relation, Row, Rule, Sale, Scope, Window,
 };

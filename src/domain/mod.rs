@@ -5,8 +5,8 @@
 //! numbers), [`bounds`] (the value that applies), [`calendar`],
 //! [`purchase`], [`terms`], [`timeline`], [`refund`] and [`exchange`] (purchases, their validity,
 //! and their refunds and exchanges), [`schedule`] (limits at an instant), [`decision`] (outcomes
-//! and violations), [`operation`] (operations and their effects), [`take`] (how takes are carried
-//! out), [`hold`] (provisional takes),
+//! and violations), [`im_code`] (codes for IM clients), [`operation`] (operations and their
+//! effects), [`take`] (how takes are carried out), [`hold`] (provisional takes),
 //! [`checks`] (violations by the counts of a store),
 //! [`selling`] (conditions of sale, and rules of prices),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
@@ -34,6 +34,7 @@ pub mod history;
 pub mod hold;
 pub mod id;
 pub mod id_rules;
+pub mod im_code;
 pub mod limit;
 pub mod limits;
 pub mod login_days;

@@ -3,6 +3,7 @@
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::{ItemResult, Outcome, Reason, Violation};
 use crate::domain::id::Name;
+use crate::domain::im_code::ImCode;
 use crate::domain::limit::Source;
 use crate::domain::limits::Sale;
 use crate::domain::schedule::Limits;
@@ -13,8 +14,8 @@ use crate::domain::upgrade::{Upgrade, upgrades};
 pub struct Denial {
     /// The violation: limit, subject and counts.
     pub violation: Violation,
-    /// Error code for IM clients.
-    pub im_error_code: i32,
+    /// Code for IM clients.
+    pub im_code: ImCode,
     /// A sentence for logs and operators.
     pub message: String,
     /// The cheapest purchase under which the request would be admitted; empty if none helps.
@@ -44,7 +45,7 @@ impl Denial {
     fn new(catalog: &Catalog, violation: Violation, upgrades: Vec<Upgrade>) -> Self {
         let group_type = violation.group_type.as_ref().map(Name::as_str);
         Self {
-            im_error_code: catalog.im_code(violation.reason, group_type),
+            im_code: catalog.im_code(violation.reason, group_type),
             message: sentence(&violation),
             upgrades,
             violation,

@@ -171,7 +171,8 @@ pub fn denial(denial: Denial) -> pb::Denial {
         requested: 1,
         source: source.into(),
         source_id,
-        im_error_code: denial.im_error_code,
+        im_error_code: denial.im_code.number,
+        im_error_name: denial.im_code.name.map_or_else(String::new, |name| name.to_string()),
         message: denial.message,
         upgrades: denial.upgrades.into_iter().map(upgrade).collect(),
     }

@@ -10,11 +10,13 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt as _};
 use super::error_reason::ErrorReason;
 use super::fields::{Invalid, Violation};
 use super::pb;
+use crate::domain::im_code::ImCode;
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "imquota.v1";
 /// The metadata key in ErrorInfo of the error code for IM clients.
 const IM_ERROR_CODE: &str = "im_error_code";
+const IM_ERROR_NAME: &str = "im_error_name";
 /// Delay after which a retry may help: by then the queue of the store is empty.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -27,7 +29,7 @@ pub struct ErrorReply {
     metadata: Vec<(&'static str, String)>,
     retry_delay: Option<Duration>,
     field_violations: Vec<Violation>,
-    im_error_code: Option<i32>,
+    im_code: Option<ImCode>,
     quota_violations: Vec<QuotaViolation>,
 }
 
@@ -48,7 +50,7 @@ impl ErrorReply {
             metadata: Vec::new(),
             retry_delay: None,
             field_violations: Vec::new(),
-            im_error_code: None,
+            im_code: None,
             quota_violations: Vec::new(),
         }
     }
@@ -64,9 +66,9 @@ impl ErrorReply {
         self
     }
 
-    /// Sets the error code for IM clients.
-    pub fn with_im_error_code(self, im_error_code: i32) -> Self {
-        Self { im_error_code: Some(im_error_code), ..self }
+    /// Sets the code for IM clients.
+    pub fn with_im_code(self, im_code: ImCode) -> Self {
+        Self { im_code: Some(im_code), ..self }
     }
 
     /// Sets the limits that were hit.
@@ -83,13 +85,13 @@ impl ErrorReply {
 impl From<Invalid> for ErrorReply {
     fn from(invalid: Invalid) -> Self {
         let message = summary(&invalid);
-        let reason = match invalid.im_error_code {
+        let reason = match invalid.im_code {
             Some(_) => ErrorReason::BatchTooLarge,
             None => ErrorReason::InvalidFields,
         };
         Self {
             field_violations: invalid.violations,
-            im_error_code: invalid.im_error_code,
+            im_code: invalid.im_code,
             ..Self::new(reason, message)
         }
     }
@@ -98,9 +100,10 @@ impl From<Invalid> for ErrorReply {
 impl From<ErrorReply> for Status {
     fn from(reply: ErrorReply) -> Self {
         let metadata = reply.metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
-        let im_error_code =
-            reply.im_error_code.map(|it| (IM_ERROR_CODE.to_owned(), it.to_string()));
-        let metadata: HashMap<_, _> = metadata.chain(im_error_code).collect();
+        let ImCode { number, name } = reply.im_code.unwrap_or_default();
+        let number = (number > 0).then(|| (IM_ERROR_CODE.to_owned(), number.to_string()));
+        let name = name.map(|name| (IM_ERROR_NAME.to_owned(), name.to_string()));
+        let metadata: HashMap<_, _> = metadata.chain(number).chain(name).collect();
         let mut details = ErrorDetails::with_error_info(reply.reason.name(), DOMAIN, metadata);
         if reply.retry_delay.is_some() {
             details.set_retry_info(reply.retry_delay);
@@ -123,11 +126,13 @@ impl From<ErrorReply> for pb::ApplyError {
         let violation =
             |Violation { field, description }| pb::FieldViolation { field, description };
         let metadata = reply.metadata.into_iter().map(|(key, value)| (key.to_owned(), value));
+        let ImCode { number, name } = reply.im_code.unwrap_or_default();
         Self {
             code: reply.code.into(),
             message: reply.message,
             field_violations: reply.field_violations.into_iter().map(violation).collect(),
-            im_error_code: reply.im_error_code.unwrap_or(0),
+            im_error_code: number,
+            im_error_name: name.map_or_else(String::new, |name| name.to_string()),
             reason: reply.reason.name().to_owned(),
             retry_delay: reply.retry_delay.and_then(|delay| delay.try_into().ok()),
             metadata: metadata.collect(),

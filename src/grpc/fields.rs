@@ -10,6 +10,7 @@ use crate::domain::decision::Mode;
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{AppId, GroupId, NAME_MAX_BYTES, RequestId, UserId};
 use crate::domain::id_rules::IdRules;
+use crate::domain::im_code::ImCode;
 use crate::domain::purchase::MONTHS;
 use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
@@ -28,8 +29,8 @@ const LATEST_MILLIS: i64 = 253_402_300_799_999;
 pub struct Invalid {
     /// Each invalid field with its problem.
     pub violations: Vec<Violation>,
-    /// The error code for IM clients, if there is one.
-    pub im_error_code: Option<i32>,
+    /// The code for IM clients, if there is one.
+    pub im_code: Option<ImCode>,
 }
 
 impl Invalid {
@@ -37,7 +38,7 @@ impl Invalid {
     pub fn field(field: &str, description: impl Display) -> Self {
         let description = description.to_string();
         let violation = Violation { field: field.to_owned(), description };
-        Self { violations: vec![violation], im_error_code: None }
+        Self { violations: vec![violation], im_code: None }
     }
 }
 
@@ -56,7 +57,7 @@ pub struct Fields {
     violations: Vec<Violation>,
     listed_bytes: usize,
     unlisted: usize,
-    im_error_code: Option<i32>,
+    im_code: Option<ImCode>,
     /// Kinds of names whose valid ones were listed.
     listed: Vec<&'static str>,
 }
@@ -122,20 +123,20 @@ impl Fields {
         self.check(field, rules.group(text))
     }
 
-    /// Checks the user ids of a batch. A batch that is too large has an error code for IM clients.
+    /// Checks the user ids of a batch. A batch that is too large has a code for IM clients.
     pub fn user_ids(
         &mut self,
         field: &str,
         ids: &[String],
         rules: &IdRules,
         count: RangeInclusive<usize>,
-        im_error_code: Option<i32>,
+        im_code: Option<&ImCode>,
     ) -> Option<Vec<UserId>> {
         if !count.contains(&ids.len()) {
             let (min, max) = (count.start(), count.end());
             self.wrong(field, format!("must have {min}-{max} entries, not {}", ids.len()));
             if ids.len() > *max {
-                self.im_error_code = im_error_code;
+                self.im_code = im_code.cloned();
             }
             return None;
         }
@@ -217,7 +218,7 @@ impl Fields {
                     let description = format!("and {} more violations", self.unlisted);
                     self.violations.push(Violation { field: "...".to_owned(), description });
                 }
-                Err(Invalid { violations: self.violations, im_error_code: self.im_error_code })
+                Err(Invalid { violations: self.violations, im_code: self.im_code })
             }
         }
     }

@@ -111,7 +111,7 @@ fn account_ids(
     (rules, max): (&IdRules, usize),
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
-    let code = catalog.im_codes.batch_of_accounts;
+    let code = &catalog.im_codes.batch_of_accounts;
     fields.user_ids("user_ids", ids, rules, 1..=max, Some(code))
 }
 
@@ -241,7 +241,7 @@ fn member_ids(
     rules: &IdRules,
     catalog: &Catalog,
 ) -> Option<Vec<UserId>> {
-    let code = catalog.im_codes.batch_of_members;
+    let code = &catalog.im_codes.batch_of_members;
     fields.user_ids(field, ids, rules, count, Some(code))
 }
 

@@ -22,7 +22,7 @@ const STREAM_ANSWERS_MAX_BYTES: usize = 2 * 1024 * 1024;
 const OPERATION_BYTES: usize = 1024;
 /// Bytes of a denied id in an answer: reason, limit, sentence and offer, with ids of up to
 /// [`SHORT_ID_BYTES`].
-const ANSWER_BYTES_PER_ID: usize = 512;
+const ANSWER_BYTES_PER_ID: usize = 640;
 /// Bytes of an id that are part of [`ANSWER_BYTES_PER_ID`].
 const SHORT_ID_BYTES: usize = 48;
 /// How often an answer repeats a user or group for one denied id: the subject and the sentence of
@@ -158,6 +158,7 @@ fn ids(request: &pb::ApplyRequest) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::im_code::IM_NAME_MAX_BYTES;
 
     fn denied(id: &str, group: &str) -> pb::Result {
         let denial = |kind| {
@@ -172,6 +173,7 @@ mod tests {
                 requested: u64::MAX,
                 message: format!("group \"{id}\" has {0} of at most {0} members", u64::MAX),
                 im_error_code: i32::MAX,
+                im_error_name: "n".repeat(IM_NAME_MAX_BYTES),
                 ..pb::Denial::default()
             }
         };

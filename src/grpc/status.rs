@@ -220,7 +220,7 @@ pub fn of_denials(app: &AppId, denials: &[&Denial]) -> Option<Status> {
         .with("limit_id", &violation.limit_id)
         .with("used", violation.used)
         .with("limit", violation.bound.limit)
-        .with_im_error_code(first.im_error_code)
+        .with_im_code(first.im_code.clone())
         .with_quota_violations(violations.collect());
     Some(reply.into())
 }
@@ -280,7 +280,7 @@ mod tests {
             (
                 || {
                     let invalid = Invalid::field("it", "is bad");
-                    Invalid { im_error_code: Some(70_206), ..invalid }.into()
+                    Invalid { im_code: Some(70_206.into()), ..invalid }.into()
                 },
                 "BATCH_TOO_LARGE",
                 false,

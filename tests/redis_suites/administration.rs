@@ -131,7 +131,7 @@ async fn a_refund_counts_for_the_next_decision_of_every_sidecar() {
     assert!(!other.enforce(&app, create("before")).await.denied());
     one.change(&app, "r3", refund("r1")).await.expect("refunded");
     let denied = other.enforce(&app, create("after")).await;
-    assert_eq!(denied.items[0].violations[0].im_error_code, 60_020, "{denied:?}");
+    assert_eq!(denied.items[0].violations[0].im_code.number, 60_020, "{denied:?}");
     one.buy(&app, "r4", order("professional"), 1).await.expect("bought anew");
     assert!(!other.enforce(&app, create("after")).await.denied());
 }

@@ -2,5 +2,6 @@
 
 mod broken;
 mod builtin;
+mod im_codes;
 mod selling;
 mod watching;

@@ -32,7 +32,7 @@ mod store;
 mod table;
 mod top;
 mod usage;
-mod value;
+pub mod value;
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 

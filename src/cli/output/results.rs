@@ -83,10 +83,9 @@ impl Row<'_> {
 
 /// Formats a denial: the sentence, the code for IM clients, and the upgrades.
 pub(super) fn why(denial: &Denial) -> String {
-    let code = match denial.im_error_code {
-        0 => String::new(),
-        code => format!(" (IM code {code})"),
-    };
+    let number = (denial.im_error_code > 0).then(|| denial.im_error_code.to_string());
+    let name = Some(denial.im_error_name.clone()).filter(|name| !name.is_empty());
+    let code = value::im_code(number, name);
     let stopped = denial.reason() == DenialReason::ServiceStopped;
     let remedy = |upgrade| {
         if stopped {

@@ -36,6 +36,12 @@ pub fn limit(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
+/// Formats a code for IM clients, such as ` (IM code 10037)`; empty if there is none.
+pub fn im_code(number: Option<String>, name: Option<String>) -> String {
+    let code: Vec<_> = number.into_iter().chain(name).collect();
+    if code.is_empty() { String::new() } else { format!(" (IM code {})", code.join(" ")) }
+}
+
 /// Formats the source of a limit, such as `add-on groups-per-user-400`.
 pub fn source(source: LimitSource, id: &str) -> String {
     let kind = match source {

@@ -1,8 +1,8 @@
 //! The table of reasons of denials, with their names and IM codes.
 
-/// The code of a denial for IM clients.
+/// The source of the code of a denial for IM clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImCode {
+pub enum ImCodeKey {
     /// The catalog's under that key.
     Of(&'static str),
     /// That of the group's type; without one, the catalog's under that key.
@@ -19,7 +19,7 @@ pub struct ReasonRow {
     /// The name in metrics.
     pub label: &'static str,
     /// The code for IM clients.
-    pub im_code: ImCode,
+    pub im_code: ImCodeKey,
 }
 
 macro_rules! reasons {
@@ -42,29 +42,29 @@ macro_rules! reasons {
 
 reasons! {
     /// The edition expired and its grace is over.
-    ServiceStopped = "SERVICE_STOPPED", "service_stopped", ImCode::Of("service_stopped");
+    ServiceStopped = "SERVICE_STOPPED", "service_stopped", ImCodeKey::Of("service_stopped");
     /// Accounts per app.
-    AccountsPerApp = "ACCOUNTS_PER_APP", "accounts_per_app", ImCode::Of("accounts_per_app");
+    AccountsPerApp = "ACCOUNTS_PER_APP", "accounts_per_app", ImCodeKey::Of("accounts_per_app");
     /// Friends of the user who adds.
-    MyFriends = "MY_FRIENDS", "my_friends", ImCode::Of("my_friends");
+    MyFriends = "MY_FRIENDS", "my_friends", ImCodeKey::Of("my_friends");
     /// Friends of the user who is added.
-    PeerFriends = "PEER_FRIENDS", "peer_friends", ImCode::Of("peer_friends");
+    PeerFriends = "PEER_FRIENDS", "peer_friends", ImCodeKey::Of("peer_friends");
     /// Groups of the owner, joining or invited user.
-    GroupsPerUser = "GROUPS_PER_USER", "groups_per_user", ImCode::Of("groups_per_user");
+    GroupsPerUser = "GROUPS_PER_USER", "groups_per_user", ImCodeKey::Of("groups_per_user");
     /// Groups of a type that exist at the same time.
-    GroupsPerApp = "GROUPS_PER_APP", "groups_per_app", ImCode::OfTypeOr("groups_per_day");
+    GroupsPerApp = "GROUPS_PER_APP", "groups_per_app", ImCodeKey::OfTypeOr("groups_per_day");
     /// Net-new groups in a day.
-    GroupsPerDay = "GROUPS_PER_DAY", "groups_per_day", ImCode::Of("groups_per_day");
+    GroupsPerDay = "GROUPS_PER_DAY", "groups_per_day", ImCodeKey::Of("groups_per_day");
     /// Members of the group, at a join or add.
-    MembersPerGroup = "MEMBERS_PER_GROUP", "members_per_group", ImCode::Of("members_per_group");
+    MembersPerGroup = "MEMBERS_PER_GROUP", "members_per_group", ImCodeKey::Of("members_per_group");
     /// Members of the group, in the list given at creation.
     MembersAtCreation =
-        "MEMBERS_AT_CREATION", "members_at_creation", ImCode::Of("members_at_creation");
+        "MEMBERS_AT_CREATION", "members_at_creation", ImCodeKey::Of("members_at_creation");
     /// Groups of all types that exist at the same time, beyond the free number, on an edition
     /// without postpaid.
-    GroupsAllowance = "GROUPS_ALLOWANCE", "groups_allowance", ImCode::Of("groups_per_day");
+    GroupsAllowance = "GROUPS_ALLOWANCE", "groups_allowance", ImCodeKey::Of("groups_per_day");
     /// A limit that has no reason of its own: its id says which.
-    Limit = "LIMIT", "limit", ImCode::OfOr("limit", "groups_per_day");
+    Limit = "LIMIT", "limit", ImCodeKey::OfOr("limit", "groups_per_day");
 }
 
 impl Reason {

@@ -255,14 +255,7 @@ impl AdminService {
         };
         let stored = history.at(cached.not_before_last(now));
         // The store does not keep these parts: each sidecar uses its own.
-        let catalog = Catalog {
-            failure: loaded.failure.clone(),
-            unknown_apps: loaded.unknown_apps,
-            ids: loaded.ids,
-            batch: loaded.batch,
-            im_codes: loaded.im_codes,
-            ..Catalog::clone(stored)
-        };
+        let catalog = Catalog::clone(stored).with_own_parts(&loaded);
         let (loaded, in_force) = (CatalogId::of(&loaded), CatalogId::of(stored));
         let differs = cached.records.last().is_none_or(|last| last.hash != loaded.hash);
         if *before != catalog {

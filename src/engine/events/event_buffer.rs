@@ -251,7 +251,7 @@ mod tests {
             Violation::check(Reason::GroupsPerUser, LimitId::GroupsPerUser, subject, used, &bound);
         let denial = Denial {
             violation: violation.expect("over the limit"),
-            im_error_code: 10_037,
+            im_code: 10_037.into(),
             message: String::new(),
             upgrades: Vec::new(),
         };

@@ -171,7 +171,7 @@ fn of_an_aborted_batch_only_what_is_denied_without_it_is_recorded() {
     let denied = |violations: Vec<Violation>| {
         let denial = |violation| crate::engine::Denial {
             violation,
-            im_error_code: 0,
+            im_code: 0.into(),
             message: String::new(),
             upgrades: Vec::new(),
         };

@@ -84,7 +84,7 @@ impl Fixture {
 fn shown(decision: &Decision) -> (Outcome, Vec<(Reason, i32)>) {
     let result: &ItemResult<Denial> = decision.results().next().expect("a result");
     let denials = result.violations.iter();
-    let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code)).collect();
+    let reasons = denials.map(|denial| (denial.violation.reason, denial.im_code.number)).collect();
     (result.outcome, reasons)
 }
 
@@ -232,7 +232,7 @@ async fn the_list_given_at_creation() {
     scene.clock.set(at("2019-02-13").as_millis());
     let member = |decision: &Decision| {
         let denials = decision.items[0].violations.iter();
-        let reasons = denials.map(|denial| (denial.violation.reason, denial.im_error_code));
+        let reasons = denials.map(|denial| (denial.violation.reason, denial.im_code.number));
         (decision.items[0].outcome, reasons.collect::<Vec<_>>())
     };
     let decision = scene.service.enforce(&scene.app, operation.clone()).await;
@@ -309,13 +309,13 @@ fn reasons_are_listed_in_the_order_of_the_api() {
 fn every_reason_and_batches_have_an_im_code() {
     let catalog = catalog();
     for (reason, code) in [SERVICE, ACCOUNTS, MINE, PEERS, USER, DAY, FULL, FULL_LIST] {
-        assert_eq!(catalog.im_code(reason, Some("Public")), code);
+        assert_eq!(catalog.im_code(reason, Some("Public")), code.into());
     }
     for (kind, code) in [("AVChatRoom", 10036), ("BChatRoom", 10006)] {
-        assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some(kind)), code);
+        assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some(kind)), code.into());
     }
-    assert_eq!(catalog.im_codes.batch_of_members, 10005);
-    assert_eq!(catalog.im_codes.batch_of_accounts, 70206);
+    assert_eq!(catalog.im_codes.batch_of_members, 10005.into());
+    assert_eq!(catalog.im_codes.batch_of_accounts, 70206.into());
     let daily = catalog.group_type("BChatRoom").expect("built in");
     assert_eq!((daily.per_app, daily.per_day), (Limit::Finite(5), Limit::Finite(5)));
     let trial = catalog.edition("trial").expect("built in");

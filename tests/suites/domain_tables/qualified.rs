@@ -124,7 +124,7 @@ fn a_forgotten_limit_does_not_become_unlimited() {
 
 #[test]
 fn limits_without_a_reason_of_their_own_have_one_code() {
-    let code = |catalog: &Catalog| catalog.im_code(Reason::Limit, Some("Public"));
+    let code = |catalog: &Catalog| catalog.im_code(Reason::Limit, Some("Public")).number;
     assert_eq!(code(&catalog(&[])), 10006);
     assert_eq!(code(&catalog(&[("members_at_creation = 10038\n", "limit = 10099")])), 10099);
 }
@@ -220,7 +220,7 @@ async fn the_group_beyond_the_number_of_the_edition_is_denied_by_a_line_of_the_c
     let [denial] = &denied.violations[..] else { panic!("{denied:?}") };
     assert_eq!(denial.violation.reason, Reason::Limit);
     assert_eq!(denial.violation.limit_id.to_string(), "groups_per_app");
-    assert_eq!(denial.im_error_code, 10006);
+    assert_eq!(denial.im_code.number, 10006);
     assert_eq!(denial.message, "the app has 1000 of at most 1000 groups");
     assert_eq!(offers(denial), ["professional 1200"]);
     service.buy(&app, "r1", order("professional"), 1).await.expect("sold");

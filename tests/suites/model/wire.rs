@@ -80,7 +80,7 @@ fn said(result: &ItemResult<Denial>) -> OpItem {
 }
 
 fn one_blocked(denial: &Denial) -> Blocked {
-    Blocked { im_code: denial.im_error_code, ..violated(&denial.violation) }
+    Blocked { im_code: denial.im_code.number, ..violated(&denial.violation) }
 }
 
 /// A violated limit, without its code.
