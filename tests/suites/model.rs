@@ -2,15 +2,18 @@
 //!
 //! The model ([`state`]) is written from the pricing rules, sections 1-5, and shares no code with
 //! the crate: limits come from its own tables ([`rules`]), the end of purchases from its own
-//! calendar ([`calendar`], [`entitlement`]). Operations, modes, batches, purchases and the course
-//! of time are random ([`plan`]); outcomes, violated limits, counts, codes and readings are
-//! compared ([`driver`]). Takes with a hold end by the moved clock, by sweeps, confirmations and
-//! releases ([`holds`], [`endings`]). A run that did not cover every rule fails ([`coverage`]).
+//! calendar ([`calendar`], [`entitlement`]) and conditions of sale ([`conditions`]). Operations,
+//! modes, batches, purchases and the course of time are random ([`plan`]); outcomes, violated
+//! limits, counts, codes and readings are compared ([`driver`]). Takes with a hold end by the moved
+//! clock, by sweeps, confirmations and releases ([`holds`], [`endings`]). A run that did not cover
+//! every rule fails ([`coverage`]).
 //!
 //! A failure prints its seed; `IMQUOTA_SEED=...` repeats the run.
 
+mod allowed;
 mod billing;
 mod calendar;
+mod conditions;
 mod counts;
 mod coverage;
 mod driver;

@@ -50,12 +50,13 @@ pub fn day_number(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The first day after the validity of a purchase on `bought` for `months` months: the last valid
-/// day is day T-1 of the last month, or that month's last day if it is shorter.
-pub fn first_day_after(bought: i64, months: u32) -> i64 {
+/// day is day T-1 of the last month, or T if it is the same day, or that month's last day if it is
+/// shorter.
+pub fn first_day_after(bought: i64, months: u32, same_day: bool) -> i64 {
     let (year, month, day) = date_of(bought);
     let index = year * 12 + (month - 1) + i64::from(months);
     let (year, month) = (index / 12, index % 12 + 1);
-    let last_valid = (day - 1).min(month_length(year, month));
+    let last_valid = (day - i64::from(!same_day)).min(month_length(year, month));
     day_number(year, month, 1) + last_valid
 }
 
@@ -75,7 +76,7 @@ fn the_models_calendar_agrees_with_the_pricing_rules() {
         ("2019-01-31", 2, "2019-03-30"),
         ("2019-12-31", 1, "2020-01-30"),
     ] {
-        assert_eq!(first_day_after(day(bought), months), day(last_valid) + 1, "{bought}");
+        assert_eq!(first_day_after(day(bought), months, false), day(last_valid) + 1, "{bought}");
     }
     for number in 0..40_000 {
         let (year, month, dom) = date_of(number);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use imquota::domain::decision::{Mode, Outcome, Reason};
 
+use super::allowed::Allowed;
 use super::endings::{End, Ended};
-use super::entitlement::{Allowed, State};
+use super::entitlement::State;
 use super::operation::{Fault, OpResult};
 
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! The model's own record of purchases, and their limits at an instant.
 
+use super::allowed::Allowed;
 use super::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
-use super::rules::{AV_ROOM, FREE, GRACE_DAYS, Qualified, Raises, Rules};
+use super::rules::{FREE, GRACE_DAYS, Raises, Rules};
 
 /// Within that number of days after the purchase a refund is the whole price, once.
 const FULL_REFUND_DAYS: i64 = 5;
@@ -86,21 +87,6 @@ struct AddOnRun {
     until: i64,
 }
 
-/// The limits at an instant, by edition and add-ons.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowed {
-    pub state: State,
-    /// True if an add-on raises a limit.
-    pub raised: bool,
-    pub accounts: u64,
-    pub friends: u64,
-    pub groups: u64,
-    pub members: u64,
-    pub av_rooms: u64,
-    pub all_groups: u64,
-    pub qualified: Qualified,
-}
-
 /// All purchases of an app.
 #[derive(Debug, Clone, Default)]
 pub struct Purchases {
@@ -121,9 +107,15 @@ impl Purchases {
         at: i64,
     ) -> Result<(), &'static str> {
         let bought = match order {
+            Order::Edition(edition) if !rules.editions[edition].conditions.for_sale => {
+                return Err("is not for sale");
+            }
             Order::Edition(_) if self.in_force(at) => return Err("renew it instead"),
             Order::Renewal if self.runs.is_empty() => return Err("purchase one instead"),
             Order::Renewal if self.in_force(at) => Bought::Renewal { at, months },
+            Order::Renewal if !rules.editions[self.last_edition()].conditions.for_sale => {
+                return Err("is not for sale");
+            }
             // After the stop a renewal starts a new run.
             Order::Renewal => Bought::Edition { at, months, edition: self.last_edition() },
             Order::Edition(edition) => Bought::Edition { at, months, edition },
@@ -132,6 +124,7 @@ impl Purchases {
                 Bought::AddOn { at, months, add_on }
             }
         };
+        self.check_conditions(rules, bought)?;
         self.all.push(bought);
         self.work_out(rules);
         Ok(())
@@ -159,6 +152,8 @@ impl Purchases {
         let paid_back = if soon && !self.refunded_in_full {
             self.refunded_in_full = true;
             price_fen
+        } else if !rules.sale.refunds && from <= at {
+            0
         } else {
             let days = day_of(until - 1) - day_of(from) + 1;
             let left = days - (day_of(at) - day_of(from) + 1).max(0);
@@ -199,7 +194,9 @@ impl Purchases {
         let mut paid_back = 0;
         match swap {
             Swap::Edition(edition) => {
-                if !self.in_force(at) {
+                if !rules.editions[edition].conditions.for_sale {
+                    return Err("is not for sale");
+                } else if !self.in_force(at) {
                     return Err("no purchased edition in force");
                 } else if self.last_edition() == edition {
                     return Err("renew it instead");
@@ -210,7 +207,9 @@ impl Purchases {
                 for part in parts[begun.expect("the first one has begun")..].iter().rev() {
                     paid_back += self.pay_back(rules, *part, at);
                 }
-                self.all.push(Bought::Edition { at, months, edition });
+                let bought = Bought::Edition { at, months, edition };
+                self.check_conditions(rules, bought)?;
+                self.all.push(bought);
                 for run in self.add_ons.clone() {
                     let useless = !raises(rules, edition, run.add_on);
                     if run.from <= at && at < run.until && useless {
@@ -219,12 +218,17 @@ impl Purchases {
                 }
             }
             Swap::AddOn(replaced, add_on) => {
+                if !rules.add_ons[add_on].conditions.for_sale {
+                    return Err("is not for sale");
+                }
                 let mut runs = self.add_ons.iter().rev();
                 let run = runs.find(|it| it.add_on == replaced && it.from <= at && at < it.until);
                 let purchase = run.ok_or("cannot be exchanged")?.purchase;
                 paid_back += self.pay_back(rules, purchase, at);
                 self.check_add_on(rules, add_on, at)?;
-                self.all.push(Bought::AddOn { at, months, add_on });
+                let bought = Bought::AddOn { at, months, add_on };
+                self.check_conditions(rules, bought)?;
+                self.all.push(bought);
             }
         }
         self.work_out(rules);
@@ -242,7 +246,31 @@ impl Purchases {
         whole + i64::from(rest * 2 >= days)
     }
 
+    /// The number of months, and what is sold once.
+    fn check_conditions(&self, rules: &Rules, bought: Bought) -> Result<(), &'static str> {
+        let is_same = |other: &Bought| match (bought, other) {
+            (Bought::Edition { edition, .. }, Bought::Edition { edition: other, .. }) => {
+                edition == *other
+            }
+            (Bought::AddOn { add_on, .. }, Bought::AddOn { add_on: other, .. }) => add_on == *other,
+            // Only what was bought is renewed.
+            _ => matches!(bought, Bought::Renewal { .. }),
+        };
+        let (months, conditions) = match bought {
+            Bought::Edition { months, edition, .. } => (months, rules.editions[edition].conditions),
+            Bought::AddOn { months, add_on, .. } => (months, rules.add_ons[add_on].conditions),
+            Bought::Renewal { months, .. } => {
+                (months, rules.editions[self.last_edition()].conditions)
+            }
+            Bought::Refund { .. } => return Ok(()),
+        };
+        conditions.check(months, self.all.iter().any(is_same))
+    }
+
     fn check_add_on(&self, rules: &Rules, add_on: usize, at: i64) -> Result<(), &'static str> {
+        if !rules.add_ons[add_on].conditions.for_sale {
+            return Err("is not for sale");
+        }
         match self.edition_at(at) {
             (_, State::Stopped) => return Err("renew it first"),
             (edition, _) if !rules.editions[edition].add_ons => {
@@ -268,40 +296,41 @@ impl Purchases {
         self.sold.clear();
         for bought in self.all.clone() {
             let number = self.sold.len();
-            let (at, months, per_month, from, until) = match bought {
+            let (at, months, (fen, conditions), from, until) = match bought {
                 Bought::Edition { at, months, edition } => {
-                    let run = Run::new(edition, day_of(at), months, at, vec![number]);
+                    let run = Run::new(rules, edition, (day_of(at), months), at, vec![number]);
                     let until = run.until;
                     self.runs.push(run);
-                    (at, months, rules.editions[edition].fen, at, until)
+                    (at, months, rules.editions[edition].price(), at, until)
                 }
                 Bought::Renewal { at, months } => {
                     let run = self.runs.pop().expect("renewed only where an edition ran");
                     let (from, mut parts) = (run.until, run.parts);
                     parts.push(number);
-                    let fen = rules.editions[run.edition].fen;
+                    let price = rules.editions[run.edition].price();
                     let months_of_all = run.months + months;
-                    let run = Run::new(run.edition, run.anchor, months_of_all, run.from, parts);
+                    let of_all = (run.anchor, months_of_all);
+                    let run = Run::new(rules, run.edition, of_all, run.from, parts);
                     let until = run.until;
                     self.runs.push(run);
-                    (at, months, fen, from, until)
+                    (at, months, price, from, until)
                 }
                 Bought::AddOn { at, months, add_on } => {
-                    let until = start_of(first_day_after(day_of(at), months));
+                    let until = start_of(first_day_after(day_of(at), months, rules.sale.same_day));
                     self.add_ons.push(AddOnRun { add_on, purchase: number, from: at, until });
-                    (at, months, rules.add_ons[add_on].fen, at, until)
+                    (at, months, rules.add_ons[add_on].price(), at, until)
                 }
                 Bought::Refund { purchase, at } => {
-                    self.take_back(purchase, at);
+                    self.take_back(rules, purchase, at);
                     continue;
                 }
             };
-            let price_fen = per_month * i64::from(months);
+            let price_fen = conditions.price(rules.sale, fen, months, (from, until));
             self.sold.push(Sold { at, months, price_fen, from, until, refunded: false });
         }
     }
 
-    fn take_back(&mut self, purchase: usize, at: i64) {
+    fn take_back(&mut self, rules: &Rules, purchase: usize, at: i64) {
         let sold = &mut self.sold[purchase];
         sold.refunded = true;
         if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == purchase) {
@@ -314,7 +343,8 @@ impl Purchases {
         if at < sold.from {
             // It has not begun, so the edition runs as if it had never been bought.
             let months = run.months - sold.months;
-            *run = Run::new(run.edition, run.anchor, months, run.from, run.parts.clone());
+            let parts = run.parts.clone();
+            *run = Run::new(rules, run.edition, (run.anchor, months), run.from, parts);
         } else {
             // In grace, in which only an exchange is possible, its validity has ended before.
             run.until = at.min(run.until);
@@ -424,41 +454,15 @@ fn raises(rules: &Rules, edition: usize, add_on: usize) -> bool {
 }
 
 impl Run {
-    fn new(edition: usize, anchor: i64, months: u32, from: i64, parts: Vec<usize>) -> Self {
-        let end = first_day_after(anchor, months);
+    fn new(
+        rules: &Rules,
+        edition: usize,
+        (anchor, months): (i64, u32),
+        from: i64,
+        parts: Vec<usize>,
+    ) -> Self {
+        let end = first_day_after(anchor, months, rules.sale.same_day);
         let (until, stops_at) = (start_of(end), start_of(end + GRACE_DAYS));
         Self { edition, anchor, months, from, until, stops_at, parts }
-    }
-}
-
-impl Allowed {
-    pub fn stopped(&self) -> bool {
-        self.state == State::Stopped
-    }
-
-    /// The member cap of a group: the lowest of the purchase, the type's cap and the own limit.
-    pub fn member_cap(&self, rules: &Rules, kind: usize, own: Option<u32>) -> u64 {
-        let rule = &rules.kinds[kind];
-        if !rule.tracked {
-            return rule.cap;
-        }
-        let own = own.map_or(u64::MAX, u64::from);
-        rule.cap.min(self.qualified.members[kind].unwrap_or(self.members)).min(own)
-    }
-
-    /// The limit of net-new groups of a day.
-    pub fn groups_per_day(&self, rules: &Rules) -> u64 {
-        rules.groups_per_day.min(self.qualified.per_day)
-    }
-
-    /// The limit of net-new groups of a type and a day.
-    pub fn groups_of_kind_per_day(&self, rules: &Rules, kind: usize) -> u64 {
-        rules.kinds[kind].per_day.min(self.qualified.per_day_of[kind])
-    }
-
-    /// The limit of groups of a type.
-    pub fn groups_of_kind(&self, rules: &Rules, kind: usize) -> u64 {
-        let sold = if kind == AV_ROOM { self.av_rooms } else { u64::MAX };
-        rules.kinds[kind].per_app.min(sold)
     }
 }

@@ -3,6 +3,8 @@
 
 use imquota::domain::decision::Reason;
 
+use super::conditions::{Conditions, FREELY, PUBLISHED, SaleRules};
+
 /// No limit.
 pub const FREE: u64 = u64::MAX;
 
@@ -35,6 +37,7 @@ pub struct EditionRule {
     /// Groups of all types that are free of charge, where no more are allowed.
     pub all_groups: u64,
     pub qualified: Qualified,
+    pub conditions: Conditions,
 }
 
 /// The limit that an add-on raises.
@@ -54,6 +57,21 @@ pub struct AddOnRule {
     pub to: u64,
     /// Price of a month.
     pub fen: i64,
+    pub conditions: Conditions,
+}
+
+impl EditionRule {
+    /// The price of a month, and the conditions.
+    pub fn price(&self) -> (i64, Conditions) {
+        (self.fen, self.conditions)
+    }
+}
+
+impl AddOnRule {
+    /// The price of a month, and the conditions.
+    pub fn price(&self) -> (i64, Conditions) {
+        (self.fen, self.conditions)
+    }
 }
 
 /// The limits and properties of a group type.
@@ -76,6 +94,7 @@ pub struct Rules {
     pub add_ons: [AddOnRule; 6],
     pub kinds: &'static [KindRule],
     pub groups_per_day: u64,
+    pub sale: SaleRules,
 }
 
 /// Days of grace after the last valid day of an edition.
@@ -98,6 +117,7 @@ pub const BUILT_IN: Rules = Rules {
             av_rooms: 10,
             all_groups: 100_000,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
         EditionRule {
             id: "professional",
@@ -110,6 +130,7 @@ pub const BUILT_IN: Rules = Rules {
             av_rooms: 50,
             all_groups: FREE,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
     ],
     add_ons: add_ons([400, 700, 1000], [2000, 6000]),
@@ -121,6 +142,7 @@ pub const BUILT_IN: Rules = Rules {
         untracked("BChatRoom", 5, 5),
     ],
     groups_per_day: 10_000,
+    sale: PUBLISHED,
 };
 
 /// Limits that few users and groups reach.
@@ -137,6 +159,7 @@ pub const SMALL: Rules = Rules {
             av_rooms: 2,
             all_groups: 9,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
         EditionRule {
             id: "professional",
@@ -149,6 +172,7 @@ pub const SMALL: Rules = Rules {
             av_rooms: 3,
             all_groups: FREE,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
         // More friends and groups of a user, so that some add-ons raise nothing, and fewer members.
         EditionRule {
@@ -162,6 +186,7 @@ pub const SMALL: Rules = Rules {
             av_rooms: FREE,
             all_groups: FREE,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
         EditionRule {
             id: "basic",
@@ -174,6 +199,7 @@ pub const SMALL: Rules = Rules {
             av_rooms: 3,
             all_groups: 9,
             qualified: UNQUALIFIED,
+            conditions: FREELY,
         },
     ],
     add_ons: add_ons([7, 8, 9], [8, 12]),
@@ -186,25 +212,52 @@ pub const SMALL: Rules = Rules {
         KindRule { name: "Lounge", cap: 5, tracked: true, ordinary: false, per_app: 4, per_day: 3 },
     ],
     groups_per_day: 4,
+    sale: PUBLISHED,
 };
 
 const fn add_ons(groups: [u64; 3], members: [u64; 2]) -> [AddOnRule; 6] {
     [
-        AddOnRule { id: "groups-per-user-400", raises: Raises::Groups, to: groups[0], fen: 50_000 },
-        AddOnRule { id: "groups-per-user-700", raises: Raises::Groups, to: groups[1], fen: 90_000 },
+        AddOnRule {
+            id: "groups-per-user-400",
+            raises: Raises::Groups,
+            to: groups[0],
+            fen: 50_000,
+            conditions: FREELY,
+        },
+        AddOnRule {
+            id: "groups-per-user-700",
+            raises: Raises::Groups,
+            to: groups[1],
+            fen: 90_000,
+            conditions: FREELY,
+        },
         AddOnRule {
             id: "groups-per-user-1000",
             raises: Raises::Groups,
             to: groups[2],
             fen: 110_000,
+            conditions: FREELY,
         },
-        AddOnRule { id: "members-2000", raises: Raises::Members, to: members[0], fen: 50_000 },
-        AddOnRule { id: "members-6000", raises: Raises::Members, to: members[1], fen: 100_000 },
+        AddOnRule {
+            id: "members-2000",
+            raises: Raises::Members,
+            to: members[0],
+            fen: 50_000,
+            conditions: FREELY,
+        },
+        AddOnRule {
+            id: "members-6000",
+            raises: Raises::Members,
+            to: members[1],
+            fen: 100_000,
+            conditions: FREELY,
+        },
         AddOnRule {
             id: "av-chat-rooms-unlimited",
             raises: Raises::AvRooms,
             to: FREE,
             fen: 100_000,
+            conditions: FREELY,
         },
     ]
 }

@@ -91,8 +91,9 @@ impl Run {
             (Err(words), Err(error)) if error.contains(words) => {}
             _ => panic!("{place}: {swap:?} for {months}: expected {expected:?}, got {done:?}"),
         }
-        if expected.is_ok() {
-            self.sold[index].push(request.to_owned());
+        match expected {
+            Ok(_) => self.sold[index].push(request.to_owned()),
+            Err(words) => self.coverage.hit(format!("refused: {words}")),
         }
         self.coverage.hit(match (swap, expected) {
             (_, Err("preview the")) => "exchange above the sum",
@@ -140,8 +141,9 @@ impl Run {
             (Err(words), Err(error)) if error.contains(words) => {}
             _ => panic!("{place}: {order:?} for {months}: expected {expected:?}, got {done:?}"),
         }
-        if expected.is_ok() {
-            self.sold[index].push(request.to_owned());
+        match expected {
+            Ok(_) => self.sold[index].push(request.to_owned()),
+            Err(words) => self.coverage.hit(format!("refused: {words}")),
         }
         self.coverage.hit(match (order, before, expected) {
             (_, _, Err(_)) => "order refused",

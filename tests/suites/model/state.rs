@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imquota::domain::decision::{Mode, Outcome, Reason};
 
+use super::allowed::Allowed;
 use super::billing::Billed;
 use super::calendar::day_of;
 use super::counts::{count, members_of};
-use super::entitlement::{Allowed, Purchases};
+use super::entitlement::Purchases;
 use super::holds::{Fact, Holds, State};
 use super::operation::{Blocked, Fault, Group, How, Max, Op, OpItem, OpResult, User, Who, check};
 use super::rules::Rules;

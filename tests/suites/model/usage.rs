@@ -1,8 +1,8 @@
 //! The model's counts and limits, in the form of usage readings.
 
+use super::allowed::Allowed;
 use super::calendar::day_of;
 use super::counts::{count, members_of};
-use super::entitlement::Allowed;
 use super::operation::Who;
 use super::rules::{FREE, Rules};
 use super::state::App;
