@@ -19,6 +19,7 @@ mod fuzz_corpus;
 mod metering;
 mod model;
 mod reconciliation;
+mod samples;
 mod statements;
 mod store;
 #[path = "../support/mod.rs"]

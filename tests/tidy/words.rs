@@ -83,6 +83,7 @@ const PROSE: &[(&str, &str)] = &[
     ("deploy", "md"),
     ("deploy", "py"),
     ("deploy", "yaml"),
+    ("deploy", "toml"),
 ];
 
 /// Single files with prose, and folders that may be missing.
