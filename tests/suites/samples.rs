@@ -1,9 +1,10 @@
 //! The sample catalogs of `deploy/catalogs` against the published numbers, which stand in a table
-//! that was written by hand: the contents of the files,
+//! that was written by hand: the contents of the files, what a store admits and denies under them,
 //! and the published examples of bills that they can express.
 
 mod bills;
 mod contents;
+mod fill;
 mod published;
 
 use std::path::{Path, PathBuf};
