@@ -240,6 +240,7 @@ pub async fn sell(admin: &Address, app: &str) -> Result<(), String> {
         edition_id: "professional".to_owned(),
         months,
         effective_at,
+        price_fen: None,
     };
     client.purchase_edition(edition).await.map_err(|status| describe(&status))?;
     for add_on in ADD_ONS {
@@ -249,6 +250,7 @@ pub async fn sell(admin: &Address, app: &str) -> Result<(), String> {
             add_on_id: add_on.to_owned(),
             months,
             effective_at,
+            price_fen: None,
         };
         client.grant_add_on(grant).await.map_err(|status| describe(&status))?;
     }

@@ -13,7 +13,7 @@ use crate::domain::hold::HoldRules;
 use crate::domain::id::{NAME_MAX_BYTES, Name};
 use crate::domain::id_rules::{ID_MAX_BYTES, IdCharset, IdRules};
 use crate::domain::im_code::ImCodes;
-use crate::domain::limit::Limit;
+use crate::domain::limit::{LIMIT_MAX, Limit};
 use crate::domain::selling::{FeeRule, RefundRule};
 
 use super::failure;
@@ -23,8 +23,6 @@ use super::postpaid;
 
 /// Version of the file layout that this program reads.
 pub(super) const SCHEMA: i64 = 1;
-/// Greatest finite limit: far above the limits that any IM sells, and far from any overflow.
-const LIMIT_MAX: u64 = 1_000_000_000;
 /// Longest version, in bytes: it is a label of metrics.
 const VERSION_MAX_BYTES: usize = 64;
 /// Longest label, in characters: it is part of messages.

@@ -10,6 +10,7 @@ use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::limits::{LimitKind, Presence, Relation, Sale};
+use crate::domain::selling::PRICE_MAX_FEN;
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
 use super::selling::{self, FREE_IS, MonthPrice, PRICE, price_of_month};
@@ -18,8 +19,6 @@ use super::selling::{self, FREE_IS, MonthPrice, PRICE, price_of_month};
 const EDITIONS_MAX: usize = 32;
 /// Most add-ons: several sizes of each limit and group type.
 const ADD_ONS_MAX: usize = 256;
-/// Greatest price: ten thousand million CNY, so that years of it are far from any overflow.
-const PRICE_MAX_FEN: i64 = 1_000_000_000_000;
 
 /// The offers that could be read.
 pub(super) struct Sold {

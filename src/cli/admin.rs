@@ -12,15 +12,18 @@ use prost_types::Timestamp;
 
 use super::Exit;
 use super::activate::Activate;
+use super::agreed::{self, AgreedTerm};
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::inspect::Inspect;
 use super::journal::JournalCommand;
 use super::output::Format;
+use super::sales::{Head, MaxSum, Price, Term};
 use super::session::{CallFlags, Session};
 use super::token;
 use crate::access::Role;
 use crate::clock::Stopwatch;
+use crate::domain::limit::Limit;
 use crate::domain::text::hex;
 use crate::events::backoff::backoff;
 use crate::grpc::pb;
@@ -124,6 +127,8 @@ enum AppChange {
         edition: String,
         #[command(flatten)]
         term: Term,
+        #[command(flatten)]
+        price: Price,
     },
     /// Renew the current edition.
     #[command(after_help = "Example:\n  imquota admin renew-edition demo --months 12")]
@@ -132,6 +137,8 @@ enum AppChange {
         of: ChangeArgs,
         #[command(flatten)]
         term: Term,
+        #[command(flatten)]
+        price: Price,
     },
     /// End a purchase and refund its remaining value.
     #[command(after_help = "Example:\n  imquota admin refund-purchase demo 6f1c2e")]
@@ -157,6 +164,8 @@ Example:
         term: Term,
         #[command(flatten)]
         sum: MaxSum,
+        #[command(flatten)]
+        price: Price,
     },
     /// Refund what remains of an add-on and sell another one, as one change.
     #[command(after_help = "\
@@ -173,6 +182,8 @@ Example:
         term: Term,
         #[command(flatten)]
         sum: MaxSum,
+        #[command(flatten)]
+        price: Price,
     },
     /// Set the number of days for which messages are retained.
     #[command(after_help = "Example:\n  imquota admin set-message-retention demo 30")]
@@ -193,6 +204,30 @@ Example:
         add_on: String,
         #[command(flatten)]
         term: Term,
+        #[command(flatten)]
+        price: Price,
+    },
+    /// Agree a limit of a contract: it stands instead of that of the edition and add-ons.
+    #[command(after_help = "\
+Example:
+  imquota admin grant-limit demo groups_per_user 2500 --months 12 --note contract-7")]
+    GrantLimit {
+        #[command(flatten)]
+        of: ChangeArgs,
+        /// A limit that an edition can have, such as groups_per_app/AVChatRoom
+        #[arg(value_name = "LIMIT")]
+        limit_id: String,
+        /// The number, or `unlimited`
+        #[arg(value_parser = agreed::value)]
+        value: Limit,
+        #[command(flatten)]
+        term: AgreedTerm,
+        /// Agreed price for the whole time, in fen; requires the role owner [default: 0]
+        #[arg(long, value_name = "FEN")]
+        price_fen: Option<i64>,
+        /// A note for people, such as the number of the contract; 1-200 bytes
+        #[arg(long, value_name = "TEXT")]
+        note: String,
     },
 }
 
@@ -210,21 +245,6 @@ struct ChangeArgs {
     effective_at: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Args)]
-struct Term {
-    /// Duration in whole months, 1-24
-    #[arg(long, value_name = "N")]
-    months: u32,
-}
-
-#[derive(Debug, Clone, Args)]
-struct MaxSum {
-    /// Highest sum to pay, in fen, as the preview shows it; a higher one is refused, and a negative
-    /// one is paid out
-    #[arg(long = "max-sum-fen", value_name = "FEN", allow_negative_numbers = true)]
-    max_sum_fen: Option<i64>,
-}
-
 impl AppChange {
     fn of(&mut self) -> &mut ChangeArgs {
         match self {
@@ -235,7 +255,8 @@ impl AppChange {
             | Self::ChangeEdition { of, .. }
             | Self::ExchangeAddOn { of, .. }
             | Self::SetMessageRetention { of, .. }
-            | Self::GrantAddOn { of, .. } => of,
+            | Self::GrantAddOn { of, .. }
+            | Self::GrantLimit { of, .. } => of,
         }
     }
 }
@@ -331,58 +352,48 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: AppChange) -> Re
     let app_id = std::mem::take(&mut of.app);
     let request_id = of.request_id.take().unwrap_or_default();
     let effective_at = of.effective_at.take();
+    let head = Head { app_id, request_id, effective_at };
     match change {
         AppChange::CreateApp { .. } => {
+            let Head { app_id, request_id, effective_at } = head;
             let request = pb::CreateAppRequest { app_id, request_id, effective_at };
             session.finish(client.create_app(session.request(request)).await)
         }
-        AppChange::PurchaseEdition { edition: edition_id, term: Term { months }, .. } => {
-            let request =
-                pb::PurchaseEditionRequest { app_id, request_id, edition_id, months, effective_at };
-            session.finish(client.purchase_edition(session.request(request)).await)
+        AppChange::PurchaseEdition { edition, term, price, .. } => {
+            let request = session.request(head.purchase_edition(edition, &term, &price));
+            session.finish(client.purchase_edition(request).await)
         }
-        AppChange::RenewEdition { term: Term { months }, .. } => {
-            let request = pb::RenewEditionRequest { app_id, request_id, months, effective_at };
-            session.finish(client.renew_edition(session.request(request)).await)
+        AppChange::RenewEdition { term, price, .. } => {
+            let request = session.request(head.renew_edition(&term, &price));
+            session.finish(client.renew_edition(request).await)
         }
         AppChange::RefundPurchase { purchase: purchase_request_id, .. } => {
+            let Head { app_id, request_id, effective_at } = head;
             let request =
                 pb::RefundPurchaseRequest { app_id, request_id, purchase_request_id, effective_at };
             session.finish(client.refund_purchase(session.request(request)).await)
         }
-        AppChange::ChangeEdition { edition: edition_id, term: Term { months }, sum, .. } => {
-            let max_sum_fen = sum.max_sum_fen;
-            let request = pb::ChangeEditionRequest {
-                app_id,
-                request_id,
-                edition_id,
-                months,
-                max_sum_fen,
-                effective_at,
-            };
-            session.finish(client.change_edition(session.request(request)).await)
+        AppChange::ChangeEdition { edition, term, sum, price, .. } => {
+            let request = session.request(head.change_edition(edition, &term, &sum, &price));
+            session.finish(client.change_edition(request).await)
         }
-        AppChange::ExchangeAddOn { replaced, add_on, term: Term { months }, sum, .. } => {
-            let request = pb::ExchangeAddOnRequest {
-                app_id,
-                request_id,
-                replaced_add_on_id: replaced,
-                add_on_id: add_on,
-                months,
-                max_sum_fen: sum.max_sum_fen,
-                effective_at,
-            };
+        AppChange::ExchangeAddOn { replaced, add_on, term, sum, price, .. } => {
+            let request = head.exchange_add_on([replaced, add_on], &term, &sum, &price);
             session.finish(client.exchange_add_on(session.request(request)).await)
         }
         AppChange::SetMessageRetention { days, .. } => {
             let mut client = MeteringServiceClient::new(session.channel());
+            let Head { app_id, request_id, effective_at } = head;
             let request = pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
             session.finish(client.set_message_retention(session.request(request)).await)
         }
-        AppChange::GrantAddOn { add_on: add_on_id, term: Term { months }, .. } => {
-            let request =
-                pb::GrantAddOnRequest { app_id, request_id, add_on_id, months, effective_at };
-            session.finish(client.grant_add_on(session.request(request)).await)
+        AppChange::GrantAddOn { add_on, term, price, .. } => {
+            let request = session.request(head.grant_add_on(add_on, &term, &price));
+            session.finish(client.grant_add_on(request).await)
+        }
+        AppChange::GrantLimit { limit_id, value, term, price_fen, note, .. } => {
+            let request = head.grant_limit(limit_id, value, term, price_fen, note);
+            session.finish(client.grant_limit(session.request(request)).await)
         }
     }
 }

@@ -6,14 +6,17 @@ use prost_types::Timestamp;
 use serde_json::json;
 
 use super::Exit;
+use super::agreed::{limit_and_value, previewed};
 use super::error::Error;
 use super::output;
 use super::session::Session;
 use super::watch::Watch;
 use crate::domain::audit::Head;
+use crate::domain::limit::Limit;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::preview_entitlement_request::Change;
+use crate::grpc::pb::previewed_limit::Term;
 
 /// Most apps or entries of one response.
 const PAGE_SIZE_MAX: u32 = 1000;
@@ -47,6 +50,7 @@ Example:
   imquota admin preview demo --grant-add-on members-2000 --months 1
   imquota admin preview demo --change-edition premium --months 1
   imquota admin preview demo --exchange-add-on members-2000 --for members-6000 --months 1
+  imquota admin preview demo --grant-limit groups_per_user=2500 --until 2026-12-31
   imquota admin preview demo --at 2026-12-01T00:00:00+08:00 --user alice
   imquota admin preview demo --refund-purchase order-4711 --everybody --timeout-ms 600000")]
     Preview(Preview),
@@ -135,9 +139,23 @@ pub struct Preview {
     /// The add-on that is bought in the exchange
     #[arg(long = "for", value_name = "ADD-ON", requires = "exchange_add_on")]
     exchanged_for: Option<String>,
+    /// Preview a limit that is agreed, such as groups_per_user=2500 or groups_per_user=unlimited
+    #[arg(long, value_name = "LIMIT=VALUE", group = "change", value_parser = limit_and_value)]
+    grant_limit: Option<(String, Limit)>,
     /// Duration of the purchase in months, 1-24
     #[arg(long, value_name = "N")]
     months: Option<u32>,
+    /// Last valid day of the agreed limit, instead of --months
+    #[arg(
+        long = "until",
+        value_name = "DATE",
+        requires = "grant_limit",
+        conflicts_with = "months"
+    )]
+    until_date: Option<String>,
+    /// Agreed price of what is sold, in fen [default: the catalog's]
+    #[arg(long, value_name = "FEN")]
+    price_fen: Option<i64>,
     /// Time of the preview, such as 2026-12-01T00:00:00+08:00 [default: now]
     #[arg(long, value_name = "TIME", value_parser = instant)]
     at: Option<Timestamp>,
@@ -275,9 +293,17 @@ impl Preview {
             let exchange = pb::PreviewedExchange { replaced_add_on_id, add_on_id, months };
             Change::ExchangeAddOn(exchange)
         });
+        let granted = self.grant_limit.map(|(limit_id, limit)| {
+            let until = self.until_date.map(Term::UntilDate);
+            let term = self.months.map(Term::Months).or(until);
+            let value = Some(previewed(limit));
+            Change::GrantLimit(pb::PreviewedLimit { limit_id, value, term })
+        });
+        let change = edition.or(renewal).or(add_on).or(refund).or(changed).or(exchanged);
         pb::PreviewEntitlementRequest {
             app_id: self.app,
-            change: edition.or(renewal).or(add_on).or(refund).or(changed).or(exchanged),
+            change: change.or(granted),
+            price_fen: self.price_fen,
             at: self.at,
             user_ids: self.users,
             group_ids: self.groups,

@@ -20,6 +20,7 @@
 
 mod activate;
 mod admin;
+mod agreed;
 mod backup;
 mod catalog;
 mod connect;
@@ -32,6 +33,7 @@ mod journal;
 mod output;
 mod quota;
 mod reconcile;
+mod sales;
 mod serve;
 mod session;
 mod statement;

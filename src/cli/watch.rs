@@ -105,7 +105,7 @@ mod tests {
         for name in kinds() {
             assert_eq!(kind(&name).map(output::kind_name), Ok(name));
         }
-        assert_eq!(kinds().len(), 19);
+        assert_eq!(kinds().len(), 20);
         assert_eq!(kind("LIMIT_PASSED"), Ok(EventKind::LimitPassed));
         let error = kind("unspecified").expect_err("no kind");
         assert!(error.contains("limit-passed, denied"), "{error}");

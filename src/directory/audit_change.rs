@@ -23,7 +23,7 @@ use crate::ledger::reconcile::Outcome;
 pub enum AuditChange {
     /// The app was registered.
     AppCreated,
-    /// An edition or add-on was sold; the app's record has the purchase.
+    /// An edition, add-on or agreed limit was sold; the app's record has the purchase.
     Purchased,
     /// A purchase was refunded; the app's record has the refund.
     Refunded,
@@ -57,9 +57,10 @@ impl AuditChange {
     pub fn of(event: &Event) -> Option<Self> {
         match Action::named(&event.action)? {
             Action::CreateApp => Some(Self::AppCreated),
-            Action::PurchaseEdition | Action::RenewEdition | Action::GrantAddOn => {
-                Some(Self::Purchased)
-            }
+            Action::PurchaseEdition
+            | Action::RenewEdition
+            | Action::GrantAddOn
+            | Action::GrantLimit => Some(Self::Purchased),
             Action::RefundPurchase => Some(Self::Refunded),
             Action::ChangeEdition | Action::ExchangeAddOn => Some(Self::Exchanged),
             Action::SetMessageRetention => {
@@ -309,6 +310,7 @@ mod tests {
             ("PurchaseEdition", "{}", "{}", Some(AuditChange::Purchased)),
             ("RenewEdition", "{}", "{}", Some(AuditChange::Purchased)),
             ("GrantAddOn", "{}", "{}", Some(AuditChange::Purchased)),
+            ("GrantLimit", "{}", "{}", Some(AuditChange::Purchased)),
             ("RefundPurchase", "{}", "{}", Some(AuditChange::Refunded)),
             ("ChangeEdition", "{}", "{}", Some(AuditChange::Exchanged)),
             ("ExchangeAddOn", "{}", "{}", Some(AuditChange::Exchanged)),

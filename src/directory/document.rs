@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::agreed_codec::{self, StoredAgreed};
 use super::selling_codec::{StoredConditions, is_default};
 use super::terms_codec::{self, StoredTerms};
 use super::{AppRecord, DirectoryError};
@@ -82,6 +83,8 @@ enum StoredItem {
     Renewal(String),
     Restart(String),
     AddOn(String),
+    /// Versions without agreed limits refuse the document.
+    Limit(StoredAgreed),
 }
 
 /// Encodes a record.
@@ -121,6 +124,7 @@ fn store_purchase(purchase: &Purchase, terms: &mut Vec<Arc<Terms>>) -> StoredPur
             Item::Renewal(name) => StoredItem::Renewal(name.to_string()),
             Item::Restart(name) => StoredItem::Restart(name.to_string()),
             Item::AddOn(name) => StoredItem::AddOn(name.to_string()),
+            Item::Limit(agreed) => StoredItem::Limit(agreed_codec::store(agreed)),
         },
         months: purchase.months,
         price_fen: purchase.price_fen,
@@ -172,9 +176,14 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
     })();
     let (billed_since, closed_through) =
         months.map_err(|error: InvalidMonth| unreadable(error.to_string()))?;
-    let terms = load_terms(&mut stored)
+    let items = stored.purchases.iter().enumerate().map(|(index, purchase)| {
+        load_item(&purchase.item)
+            .map_err(|error| format!("the item of its purchase {index}: {error}"))
+    });
+    let items: Vec<Item> = items.collect::<Result<_, _>>().map_err(unreadable)?;
+    let terms = load_terms(&mut stored, &items)
         .map_err(|purchase| unreadable(format!("the terms of its purchase {purchase}")))?;
-    let mut record = load(stored).map_err(|error| unreadable(error.to_string()))?;
+    let mut record = load(stored, items).map_err(|error| unreadable(error.to_string()))?;
     for (purchase, terms) in record.sales.purchases.iter_mut().zip(terms) {
         purchase.terms = terms;
     }
@@ -184,7 +193,7 @@ pub fn decode(key: &str, bytes: &[u8]) -> Result<AppRecord, DirectoryError> {
 
 /// Returns the terms of each purchase; the index of the purchase if its terms are not in the list
 /// or belong to another item.
-fn load_terms(stored: &mut StoredApp) -> Result<Vec<Option<Arc<Terms>>>, usize> {
+fn load_terms(stored: &mut StoredApp, items: &[Item]) -> Result<Vec<Option<Arc<Terms>>>, usize> {
     let listed: Vec<Option<Arc<Terms>>> = std::mem::take(&mut stored.terms)
         .into_iter()
         .map(|terms| terms_codec::load(terms).map(Arc::new))
@@ -193,28 +202,30 @@ fn load_terms(stored: &mut StoredApp) -> Result<Vec<Option<Arc<Terms>>>, usize> 
     let carried = purchases.map(|(index, purchase)| {
         let Some(place) = purchase.terms else { return Ok(None) };
         let terms = listed.get(place).cloned().flatten().ok_or(index)?;
-        if terms.are_of(&load_item(&purchase.item)) { Ok(Some(terms)) } else { Err(index) }
+        if terms.are_of(&items[index]) { Ok(Some(terms)) } else { Err(index) }
     });
     carried.collect()
 }
 
-fn load_item(stored: &StoredItem) -> Item {
-    match stored {
+fn load_item(stored: &StoredItem) -> Result<Item, String> {
+    Ok(match stored {
         StoredItem::Edition(name) => Item::Edition(name.as_str().into()),
         StoredItem::Renewal(name) => Item::Renewal(name.as_str().into()),
         StoredItem::Restart(name) => Item::Restart(name.as_str().into()),
         StoredItem::AddOn(name) => Item::AddOn(name.as_str().into()),
-    }
+        StoredItem::Limit(agreed) => Item::Limit(agreed_codec::load(agreed)?),
+    })
 }
 
-fn load(stored: StoredApp) -> Result<AppRecord, InvalidId> {
+fn load(stored: StoredApp, items: Vec<Item>) -> Result<AppRecord, InvalidId> {
+    let purchases = stored.purchases.into_iter().zip(items);
     Ok(AppRecord {
         app: AppId::try_from(stored.app_id)?,
         revision: stored.revision,
         created_at: Timestamp::from_millis(stored.created_at_ms),
         created_by: RequestId::try_from(stored.created_by)?,
         sales: Sales {
-            purchases: stored.purchases.into_iter().map(load_purchase).collect::<Result<_, _>>()?,
+            purchases: purchases.map(load_purchase).collect::<Result<_, _>>()?,
             refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
         },
         retentions: stored.retentions.into_iter().map(load_retention).collect::<Result<_, _>>()?,
@@ -248,10 +259,10 @@ fn load_refund(stored: StoredRefund) -> Result<Refund, InvalidId> {
     })
 }
 
-fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
+fn load_purchase((stored, item): (StoredPurchase, Item)) -> Result<Purchase, InvalidId> {
     Ok(Purchase {
         request_id: RequestId::try_from(stored.request_id)?,
-        item: load_item(&stored.item),
+        item,
         months: stored.months,
         price_fen: stored.price_fen,
         at: Timestamp::from_millis(stored.at_ms),
@@ -263,7 +274,9 @@ fn load_purchase(stored: StoredPurchase) -> Result<Purchase, InvalidId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::agreed::AgreedLimit;
     use crate::domain::calendar::LastDay;
+    use crate::domain::limit::{Limit, LimitId};
     use crate::domain::selling::{Conditions, FeeRule};
 
     const GOLDEN: &str = r#"{"v":1,"app_id":"1400000000","revision":3,"created_at_ms":1549900800000,"created_by":"r0","purchases":[{"request_id":"r1","kind":"edition","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800001},{"request_id":"r2","kind":"add_on","item":"members-2000","months":2,"price_fen":100000,"at_ms":1549900800002},{"request_id":"r3","kind":"renewal","item":"professional","months":1,"price_fen":99900,"at_ms":1549900800003},{"request_id":"r4","kind":"restart","item":"professional","months":1,"price_fen":99900,"at_ms":1569900800003}],"refunds":[{"request_id":"r5","purchase":1,"made_after":2,"refund_fen":90000,"in_full":false,"at_ms":1549900800002}],"retentions":[{"request_id":"r6","days":30,"at_ms":1549900800003}],"billed_since":"2019-01","closed_through":"2019-03"}"#;
@@ -390,12 +403,48 @@ mod tests {
     fn conditions_of_a_purchase_are_stored_after_the_fields_of_earlier_versions() {
         let mut record = record();
         let (last_day, fee) = (LastDay::Same, FeeRule::CalendarDays);
-        record.sales.purchases[0].conditions = Conditions { last_day, fee };
+        record.sales.purchases[0].conditions = Conditions { last_day, fee, is_price_agreed: true };
         let at = r#""price_fen":99900,"at_ms":1549900800001"#;
-        let stored = r#""conditions":{"last_day":"same","fee":"calendar_days"}"#;
+        let stored =
+            r#""conditions":{"last_day":"same","fee":"calendar_days","price_agreed":true}"#;
         let golden = GOLDEN.replace(at, &format!("{at},{stored}"));
         assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
         assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn agreed_limits_are_stored_as_items_that_earlier_versions_refuse() {
+        let item = r#""kind":"add_on","item":"members-2000""#;
+        let agreed = |limit, day: Option<&str>| AgreedLimit {
+            limit_id: LimitId::GroupsPerApp("Public".into()),
+            limit,
+            last_day: day.map(|day| Day::parse(day).expect("a day")),
+            note: "contract 7".to_owned(),
+        };
+        let until = agreed(Limit::Finite(500), Some("2019-12-31"));
+        for (agreed, stored) in [
+            (until, r#""limit":500,"last_day":"2019-12-31","note":"contract 7"}"#),
+            (agreed(Limit::Unlimited, None), r#""limit":null,"note":"contract 7"}"#),
+        ] {
+            let mut record = record();
+            record.sales.purchases[1].item = Item::Limit(agreed);
+            let stored =
+                format!(r#""kind":"limit","item":{{"limit_id":"groups_per_app/Public",{stored}"#);
+            let golden = GOLDEN.replace(item, &stored);
+            assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
+            assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
+            for (from, to, reason) in [
+                ("groups_per_app/", "wishes/", "purchase 1: unknown limit \"wishes/Public\""),
+                ("2019-12-31", "someday", "purchase 1: the last day \"someday\""),
+                // As a version reads it that has no such item.
+                (r#""kind":"limit""#, r#""kind":"later""#, "unknown variant `later`"),
+            ] {
+                let damaged = golden.replace(from, to);
+                let error = decode("1400000000", damaged.as_bytes()).map_err(|it| it.to_string());
+                let is_damaged = damaged != golden;
+                assert!(error.is_err_and(|it| it.contains(reason)) == is_damaged, "{reason}");
+            }
+        }
     }
 
     #[test]

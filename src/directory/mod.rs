@@ -23,6 +23,7 @@ use crate::domain::purchase::Sales;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 
+mod agreed_codec;
 pub mod audit_change;
 mod audit_codec;
 pub mod catalog_codec;

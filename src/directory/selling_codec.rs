@@ -39,6 +39,8 @@ pub struct StoredConditions {
     last_day: StoredLastDay,
     #[serde(default, skip_serializing_if = "is_default")]
     fee: StoredFeeRule,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    price_agreed: bool,
 }
 
 /// The last valid day.
@@ -97,13 +99,15 @@ impl From<StoredSelling> for Selling {
 
 impl From<&Conditions> for StoredConditions {
     fn from(conditions: &Conditions) -> Self {
-        Self { last_day: conditions.last_day.into(), fee: conditions.fee.into() }
+        let Conditions { last_day, fee, is_price_agreed } = *conditions;
+        Self { last_day: last_day.into(), fee: fee.into(), price_agreed: is_price_agreed }
     }
 }
 
 impl From<StoredConditions> for Conditions {
     fn from(stored: StoredConditions) -> Self {
-        Self { last_day: stored.last_day.into(), fee: stored.fee.into() }
+        let StoredConditions { last_day, fee, price_agreed } = stored;
+        Self { last_day: last_day.into(), fee: fee.into(), is_price_agreed: price_agreed }
     }
 }
 

@@ -80,6 +80,7 @@ struct DocumentInput {
 enum DocumentItem {
     Edition,
     AddOn,
+    AgreedLimit,
     Refund,
     Dau,
     MessageHistory,
@@ -88,9 +89,10 @@ enum DocumentItem {
 }
 
 /// The items and their names in documents.
-const ITEMS: [(Item, DocumentItem); 7] = [
+const ITEMS: [(Item, DocumentItem); 8] = [
     (Item::Edition, DocumentItem::Edition),
     (Item::AddOn, DocumentItem::AddOn),
+    (Item::AgreedLimit, DocumentItem::AgreedLimit),
     (Item::Refund, DocumentItem::Refund),
     (Item::Dau, DocumentItem::Dau),
     (Item::MessageHistory, DocumentItem::MessageHistory),

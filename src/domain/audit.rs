@@ -38,6 +38,8 @@ pub enum Action {
     RenewEdition,
     /// Sells an add-on.
     GrantAddOn,
+    /// Agrees a limit.
+    GrantLimit,
     /// Refunds a purchase.
     RefundPurchase,
     /// Refunds the edition in force and sells another one.
@@ -72,11 +74,12 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::CreateApp,
         Self::PurchaseEdition,
         Self::RenewEdition,
         Self::GrantAddOn,
+        Self::GrantLimit,
         Self::RefundPurchase,
         Self::ChangeEdition,
         Self::ExchangeAddOn,
@@ -108,6 +111,7 @@ impl Action {
             Self::PurchaseEdition => "PurchaseEdition",
             Self::RenewEdition => "RenewEdition",
             Self::GrantAddOn => "GrantAddOn",
+            Self::GrantLimit => "GrantLimit",
             Self::RefundPurchase => "RefundPurchase",
             Self::ChangeEdition => "ChangeEdition",
             Self::ExchangeAddOn => "ExchangeAddOn",

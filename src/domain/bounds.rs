@@ -122,10 +122,21 @@ impl Limits {
         })
     }
 
-    /// Returns the value of a limit once an edition replaces the current one: the edition's, or
-    /// that of an add-on in force that still raises it; `None` if the edition does not set it.
+    /// Returns the value of a limit once an edition replaces the current one: the agreed one, the
+    /// edition's, or that of an add-on in force that still raises it; `None` if none is set.
     #[must_use]
     pub fn limit_under(&self, catalog: &Catalog, edition: &Edition, id: &LimitId) -> Option<Limit> {
+        let groups = LimitId::GroupsPerAppOfAllTypes;
+        if *id == LimitId::GroupsAllowance && self.agreed_limit(&groups).is_some() {
+            return Some(Limit::Unlimited);
+        }
+        let mut ids = id.kind().sold_as().filter_map(|kind| kind.id(id.group_type()));
+        let id = &ids
+            .find(|id| self.agreed_limit(id).is_some() || edition.limit(id).is_some())
+            .unwrap_or_else(|| id.clone());
+        if let Some(agreed) = self.agreed_limit(id) {
+            return Some(agreed);
+        }
         let set = catalog.edition_limit(edition, id)?;
         let is_add_on = |bound: &&Bound| matches!(bound.source, Source::AddOn(_));
         let add_on = self.sold(id).filter(is_add_on).filter(|_| edition.add_ons_allowed);

@@ -76,13 +76,15 @@ pub struct Retaken {
 /// Most users that an event lists: about 1 KiB.
 pub const RETAKEN_USERS_MAX: usize = 20;
 
-/// An edition or an add-on.
+/// An edition, an add-on or an agreed limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sold {
     /// An edition.
     Edition(Name),
     /// An add-on.
     AddOn(Name),
+    /// An agreed limit, by the name of the limit.
+    AgreedLimit(String),
 }
 
 /// A part of a store that is written, and can be lost, as a whole.
@@ -137,7 +139,7 @@ pub enum EventKind {
         /// Number of denials.
         denials: u64,
     },
-    /// An edition or add-on ends soon.
+    /// An edition, add-on or agreed limit ends soon.
     Ending {
         /// The item that ends.
         what: Sold,
@@ -174,16 +176,23 @@ pub enum EventKind {
         /// Instant of the end.
         ended_at: Timestamp,
     },
+    /// An agreed limit ended.
+    AgreedLimitEnded {
+        /// The limit.
+        limit_id: String,
+        /// Instant of the end.
+        ended_at: Timestamp,
+    },
     /// The app was registered.
     AppCreated {
         /// The request that registered it.
         request_id: String,
     },
-    /// An edition or add-on was purchased.
+    /// An edition, add-on or agreed limit was purchased.
     Purchased {
         /// The item.
         what: Sold,
-        /// Number of months.
+        /// Number of months; 0 for an agreed limit with a last day.
         months: u32,
         /// True if it renewed an edition that was bought before.
         renewal: bool,
@@ -279,7 +288,7 @@ pub enum EventKind {
 impl EventKind {
     /// Every [`EventKind::kind`] of events that are appended to the log; the only other one is
     /// `events_dropped`, which readers get in place of what is gone.
-    pub const APPENDED_KINDS: [&str; 18] = [
+    pub const APPENDED_KINDS: [&str; 19] = [
         "limit_passed",
         "denied",
         "ending",
@@ -287,6 +296,7 @@ impl EventKind {
         "service_stopped",
         "edition_ended",
         "add_on_ended",
+        "agreed_limit_ended",
         "app_created",
         "purchased",
         "refunded",
@@ -311,6 +321,7 @@ impl EventKind {
             Self::ServiceStopped { .. } => "service_stopped",
             Self::EditionEnded { .. } => "edition_ended",
             Self::AddOnEnded { .. } => "add_on_ended",
+            Self::AgreedLimitEnded { .. } => "agreed_limit_ended",
             Self::AppCreated { .. } => "app_created",
             Self::Purchased { .. } => "purchased",
             Self::Refunded { .. } => "refunded",
@@ -366,11 +377,13 @@ impl EventKind {
             Self::AddOnEnded { add_on, ended_at } => {
                 format!("add-on \"{add_on}\" stopped at {}", zone.show(*ended_at))
             }
+            Self::AgreedLimitEnded { limit_id, ended_at } => {
+                format!("agreed limit \"{limit_id}\" ended at {}", zone.show(*ended_at))
+            }
             Self::AppCreated { .. } => "the app was registered".to_owned(),
             Self::Purchased { what, months, renewal, price_fen, .. } => {
                 let verb = if *renewal { "renewed" } else { "bought" };
-                let unit = if *months == 1 { "month" } else { "months" };
-                format!("{what} was {verb} for {months} {unit}, for {}", money(*price_fen))
+                format!("{what} was {verb}{}, for {}", term(*months), money(*price_fen))
             }
             Self::Refunded { what, refund_fen, .. } => {
                 format!("{what} was refunded with {}", money(*refund_fen))
@@ -382,10 +395,10 @@ impl EventKind {
             }
             Self::JournalReplayed { facts, over, failed, sample } => {
                 let sample = sample.as_ref().map(|sample| format!("; one of them where {sample}"));
+                let sample = sample.unwrap_or_default();
                 format!(
                     "{facts} facts decided without the store are counted: {over} over a limit, \
-                     {failed} operations void{}",
-                    sample.unwrap_or_default()
+                     {failed} operations void{sample}"
                 )
             }
             Self::StatementIssued { month, total_fen } => {
@@ -393,10 +406,8 @@ impl EventKind {
             }
             Self::FactsLost { part, found, known } => lost(*part, *found, *known),
             Self::EventsDropped { first, last, kinds } => {
-                format!(
-                    "events {first}-{last} were dropped from the bounded log ({})",
-                    kinds.join(", ")
-                )
+                let kinds = kinds.join(", ");
+                format!("events {first}-{last} were dropped from the bounded log ({kinds})")
             }
             Self::JournalBlocked { entry, operation, why } => {
                 format!("journal entry {entry} ({operation}) is blocked: {why}")
@@ -431,6 +442,7 @@ impl fmt::Display for Sold {
         match self {
             Self::Edition(name) => write!(out, "edition \"{name}\""),
             Self::AddOn(name) => write!(out, "add-on \"{name}\""),
+            Self::AgreedLimit(id) => write!(out, "agreed limit \"{id}\""),
         }
     }
 }
@@ -445,6 +457,15 @@ fn lost(part: StorePart, found: u64, known: u64) -> String {
         StorePart::Events => format!("events {first}-{known}"),
     };
     format!("the store lost {what}, which it had acknowledged")
+}
+
+/// Formats the months of a purchase; nothing for a purchase through a day.
+fn term(months: u32) -> String {
+    match months {
+        0 => String::new(),
+        1 => " for 1 month".to_owned(),
+        months => format!(" for {months} months"),
+    }
 }
 
 fn times(count: u64) -> String {

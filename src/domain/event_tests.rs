@@ -77,6 +77,28 @@ fn every_event_has_a_sentence_for_people() {
 }
 
 #[test]
+fn agreed_limits_have_sentences_with_and_without_months() {
+    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
+    let bought = |months| EventKind::Purchased {
+        what: Sold::AgreedLimit("groups_per_user".to_owned()),
+        months,
+        renewal: false,
+        price_fen: 50_000,
+        request_id: String::new(),
+    };
+    let ended_at = Timestamp::from_millis(1_552_320_000_000);
+    let ended = EventKind::AgreedLimitEnded { limit_id: "groups_per_user".to_owned(), ended_at };
+    for (what, sentence) in [
+        (bought(0), "was bought, for 500.00 CNY"),
+        (bought(1), "was bought for 1 month, for 500.00 CNY"),
+        (ended, "ended at 2019-03-12T00:00:00+08:00"),
+    ] {
+        let expected = format!("agreed limit \"groups_per_user\" {sentence}");
+        assert_eq!(what.sentence(zone), expected);
+    }
+}
+
+#[test]
 fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
     let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
     let what = EventKind::EventsDropped { first: 4, last: 9, kinds };

@@ -39,6 +39,8 @@ pub struct ExchangeOrder {
     pub months: u32,
     /// Highest sum to pay that the caller accepts, in fen; `None` accepts every sum.
     pub max_sum_fen: Option<i64>,
+    /// Agreed price of the new purchase, in fen; `None`: that of the catalog.
+    pub price_fen: Option<i64>,
 }
 
 /// Reason why an exchange is refused, in addition to those of a purchase.
@@ -112,6 +114,7 @@ impl Exchange {
         };
         let id = request_id.clone();
         let sold = Purchase::of_order(catalog, &refunding.sales, id, &new, order.months, at)?;
+        let sold = sold.at_price(order.price_fen);
         if let Exchanged::Edition(id) = &order.items {
             refunding.refund_useless_add_ons(id);
         }

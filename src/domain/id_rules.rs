@@ -38,7 +38,8 @@ impl IdCharset {
         }
     }
 
-    fn check(self, text: &str) -> Result<(), InvalidId> {
+    /// Checks that a text has no other characters.
+    pub(super) fn check(self, text: &str) -> Result<(), InvalidId> {
         // Nearly every id is printable ASCII, which both sets contain.
         let Err(bad_byte) = printable_ascii(text) else { return Ok(()) };
         match self {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::id::{GroupId, Name};
+use super::id::{GroupId, Name, RequestId};
 
 pub use super::limits::LimitId;
 
@@ -44,6 +44,9 @@ impl fmt::Display for Limit {
     }
 }
 
+/// Greatest finite limit: far above the limits that any IM sells, and far from any overflow.
+pub const LIMIT_MAX: u64 = 1_000_000_000;
+
 /// Source of a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Source {
@@ -57,6 +60,8 @@ pub enum Source {
     Group(GroupId),
     /// The rule over all groups of an app.
     App,
+    /// A limit that was agreed for the app, by the request that granted it.
+    Agreed(RequestId),
 }
 
 /// Value of a limit and its source.

@@ -89,6 +89,12 @@ fn all(catalog: &Catalog, sales: &Sales) -> Vec<(Timestamp, EventKind)> {
         let ended_at = run.in_force.until;
         found.push((ended_at, EventKind::AddOnEnded { add_on: add_on(), ended_at }));
     }
+    for run in timeline.agreed.iter().filter(|run| !run.refunded) {
+        let limit_id = run.limit_id.to_string();
+        remind(&mut found, &Sold::AgreedLimit(limit_id.clone()), run.in_force);
+        let ended_at = run.in_force.until;
+        found.push((ended_at, EventKind::AgreedLimitEnded { limit_id, ended_at }));
+    }
     // The sort is stable, so that milestones at the same instant are in the order of purchase.
     found.sort_by_key(|(at, _)| *at);
     found

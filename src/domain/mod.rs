@@ -8,7 +8,7 @@
 //! and violations), [`im_code`] (codes for IM clients), [`operation`] (operations and their
 //! effects), [`take`] (how takes are carried out), [`hold`] (provisional takes),
 //! [`checks`] (violations by the counts of a store),
-//! [`selling`] (conditions of sale, and rules of prices),
+//! [`selling`] (conditions of sale, and rules of prices), [`agreed`] (limits of a contract),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
 //! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`postpaid`],
@@ -17,6 +17,7 @@
 //! [`milestone`] (published events), [`clock_guard`] (detection of clock jumps), [`text`]
 //! (formatting of bytes and money).
 
+pub mod agreed;
 pub mod audit;
 pub mod billing;
 pub mod bounds;

@@ -6,18 +6,19 @@
 
 use std::sync::Arc;
 
-use super::catalog::{AddOn, Catalog};
+use super::agreed::{AgreedLimit, AgreedOrder, AgreedRefusal};
+use super::catalog::Catalog;
 use super::exchange::ExchangeRefusal;
 use super::id::{Name, RequestId};
 use super::limit::{Limit, LimitId};
 use super::month::Month;
 use super::selling::{
-    Conditions, FeeRule, add_on_for_sale, check_selling, edition_for_sale, not_for_sale,
-    price_by_calendar_days, priced_edition,
+    Conditions, FeeRule, add_on_for_sale, check_add_on, check_selling, edition_for_sale,
+    not_for_sale, price_by_calendar_days, priced_edition,
 };
 use super::terms::Terms;
 use super::time::Timestamp;
-use super::timeline::{AddOnRun, ServiceState, Timeline};
+use super::timeline::Timeline;
 
 /// Fewest and most months of one purchase: a month, and the two years that prices are quoted for.
 pub const MONTHS: std::ops::RangeInclusive<u32> = 1..=24;
@@ -33,15 +34,18 @@ pub enum Item {
     Restart(Name),
     /// An add-on, starting at the purchase.
     AddOn(Name),
+    /// An agreed limit, starting at the purchase.
+    Limit(AgreedLimit),
 }
 
 impl Item {
-    /// Returns the kind of the item in words, and its id.
+    /// Returns the kind of an item of the catalog in words, and its id; `None` for an agreed limit.
     #[must_use]
-    pub fn named(&self) -> (&'static str, &Name) {
+    pub fn named(&self) -> Option<(&'static str, &Name)> {
         match self {
-            Self::Edition(id) | Self::Renewal(id) | Self::Restart(id) => ("edition", id),
-            Self::AddOn(id) => ("add-on", id),
+            Self::Edition(id) | Self::Renewal(id) | Self::Restart(id) => Some(("edition", id)),
+            Self::AddOn(id) => Some(("add-on", id)),
+            Self::Limit(_) => None,
         }
     }
 
@@ -59,7 +63,7 @@ pub struct Purchase {
     pub request_id: RequestId,
     /// The item.
     pub item: Item,
-    /// Number of months.
+    /// Number of months; 0 for an agreed limit with a last day.
     pub months: u32,
     /// Price paid for all of them, in fen.
     pub price_fen: i64,
@@ -268,10 +272,7 @@ pub enum Refusal {
         stops_at: String,
     },
     /// The add-on has no effect under the edition in force.
-    #[error(
-        "add-on \"{add_on}\" raises {limit_id} to {raised}, which edition \"{edition}\" \
-         {of_edition}"
-    )]
+    #[error("add-on \"{add_on}\" raises {limit_id} to {raised}, which {instead}")]
     RaisesNothing {
         /// The add-on requested.
         add_on: Name,
@@ -279,14 +280,15 @@ pub enum Refusal {
         limit_id: LimitId,
         /// The value of the add-on.
         raised: Limit,
-        /// The edition in force.
-        edition: Name,
-        /// What the edition sets instead, in words.
-        of_edition: String,
+        /// What has another value instead, in words.
+        instead: String,
     },
     /// A rule of exchanges refuses it.
     #[error(transparent)]
     Exchange(#[from] ExchangeRefusal),
+    /// A rule of agreed limits refuses it.
+    #[error(transparent)]
+    Agreed(#[from] AgreedRefusal),
     /// The purchase has been refunded already.
     #[error("purchase \"{purchase}\" was refunded by request \"{by}\" already")]
     Refunded {
@@ -382,6 +384,8 @@ pub enum Order {
     Renewal,
     /// Buy an add-on.
     AddOn(String),
+    /// Agree a limit, at a price that is agreed too.
+    Limit(AgreedOrder),
 }
 
 impl Purchase {
@@ -399,6 +403,22 @@ impl Purchase {
         let terms = Terms::of(catalog, &item);
         let conditions = Conditions::of(catalog);
         Ok(Self { request_id, item, months, price_fen, at, terms, conditions })
+    }
+
+    /// Returns the purchase at an agreed price in fen, if there is one, instead of its own.
+    #[must_use]
+    pub fn at_price(mut self, price_fen: Option<i64>) -> Self {
+        if let Some(price_fen) = price_fen {
+            self.price_fen = price_fen;
+            self.conditions.is_price_agreed = true;
+        }
+        self
+    }
+
+    /// Returns the agreed price, in fen; `None` if the price is that of the catalog.
+    #[must_use]
+    pub fn agreed_price_fen(&self) -> Option<i64> {
+        self.conditions.is_price_agreed.then_some(self.price_fen)
     }
 }
 
@@ -432,7 +452,7 @@ pub fn sell(
             let item = if running.is_some() { Item::Renewal } else { Item::Restart };
             let item = item(edition.id.clone());
             if !edition.selling.is_for_sale && running.is_none() {
-                return Err(not_for_sale(catalog, &item));
+                return Err(not_for_sale(catalog, "edition", &edition.id, true));
             }
             (item, price, &edition.selling)
         }
@@ -440,6 +460,10 @@ pub fn sell(
             let add_on = add_on_for_sale(catalog, id)?;
             check_add_on(catalog, sales, &timeline, add_on, at)?;
             (Item::AddOn(add_on.id.clone()), add_on.price_fen_per_month, &add_on.selling)
+        }
+        Order::Limit(order) => {
+            let agreed = AgreedLimit::of_order(catalog, &timeline.agreed, order, at)?;
+            return Ok((Item::Limit(agreed), 0));
         }
     };
     check_selling(sales, selling, &item, months)?;
@@ -456,42 +480,4 @@ pub fn sell(
         }
     };
     Ok((item, price_fen))
-}
-
-fn check_add_on(
-    catalog: &Catalog,
-    sales: &Sales,
-    timeline: &Timeline,
-    add_on: &AddOn,
-    at: Timestamp,
-) -> Result<(), Refusal> {
-    let (name, state) = timeline.edition_at(at);
-    if state == ServiceState::Stopped {
-        return Err(Refusal::EditionStopped(name));
-    }
-    let edition = sales.edition(catalog, &name, at).filter(|edition| edition.add_ons_allowed);
-    let Some(edition) = edition else { return Err(Refusal::AddOnsNotAllowed(name)) };
-    if !add_on.raises(edition) {
-        let of_edition = match edition.limit(&add_on.limit_id) {
-            Some(limit) => format!("sets to {limit} already"),
-            None => "does not limit".to_owned(),
-        };
-        return Err(Refusal::RaisesNothing {
-            add_on: add_on.id.clone(),
-            limit_id: add_on.limit_id.clone(),
-            raised: add_on.limit,
-            edition: name,
-            of_edition,
-        });
-    }
-    let kind = |id: &Name| sales.add_on(catalog, id, at).map(|add_on| &add_on.limit_id);
-    let same_kind =
-        |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == Some(&add_on.limit_id);
-    match timeline.add_ons.iter().find(same_kind) {
-        Some(run) => Err(Refusal::AddOnInForce {
-            add_on: run.add_on.clone(),
-            stops_at: catalog.zone.show(run.in_force.until),
-        }),
-        None => Ok(()),
-    }
 }

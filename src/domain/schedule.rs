@@ -9,7 +9,7 @@ use super::id::Name;
 use super::limit::{Bound, Limit, LimitId, Source};
 use super::purchase::Sales;
 use super::time::Timestamp;
-use super::timeline::{ServiceState, Timeline};
+use super::timeline::{AgreedRun, ServiceState, Timeline};
 
 /// Entitlements of an app during one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Limits {
     pub state: ServiceState,
     /// The add-ons in force.
     pub add_ons: Vec<Name>,
-    /// Limits set by edition and add-ons.
+    /// Limits set by edition and add-ons, or agreed instead.
     pub sold: Vec<(LimitId, Bound)>,
 }
 
@@ -60,6 +60,19 @@ impl Limits {
     #[must_use]
     pub fn sold_or_unlimited(&self, id: &LimitId) -> Bound {
         self.sold(id).cloned().unwrap_or_else(|| self.unlimited())
+    }
+
+    /// Returns the agreed limits that are in force.
+    pub fn agreed(&self) -> impl Iterator<Item = (&LimitId, Limit)> {
+        let is_agreed = |bound: &Bound| matches!(bound.source, Source::Agreed(_));
+        let agreed = self.sold.iter().filter(move |(_, bound)| is_agreed(bound));
+        agreed.map(|(id, bound)| (id, bound.limit))
+    }
+
+    /// Returns the agreed value of a limit; `None` if none is in force.
+    #[must_use]
+    pub fn agreed_limit(&self, id: &LimitId) -> Option<Limit> {
+        self.agreed().find(|(of, _)| *of == id).map(|(_, limit)| limit)
     }
 
     /// Sorts the values by the order of the table, in which types keep theirs.
@@ -114,7 +127,32 @@ impl Limits {
                 limits.raise(sales.add_on(catalog, &run.add_on, at), &run.add_on)?;
             }
         }
+        if !limits.stopped() {
+            for run in timeline.agreed.iter().filter(|run| run.in_force.contains(at)) {
+                limits.agree(run);
+            }
+        }
         Ok(limits)
+    }
+
+    /// Sets an agreed limit instead of what edition and add-ons set. Runs are in the order of their
+    /// grants, so that the last one counts.
+    fn agree(&mut self, run: &AgreedRun) {
+        let AgreedRun { limit_id, bound, .. } = run;
+        match self.sold.iter_mut().find(|(id, _)| id == limit_id) {
+            Some((_, before)) => {
+                if let Source::AddOn(name) = &before.source {
+                    self.add_ons.retain(|add_on| add_on != name);
+                }
+                *before = bound.clone();
+            }
+            None => self.sold.push((limit_id.clone(), bound.clone())),
+        }
+        // The free number of groups is for apps without a number of their own.
+        if *limit_id == LimitId::GroupsPerAppOfAllTypes {
+            self.sold.retain(|(id, _)| *id != LimitId::GroupsAllowance);
+        }
+        self.sort();
     }
 
     /// Returns the limits of a stopped edition that no catalog describes: none.

@@ -3,12 +3,19 @@
 //! An item without conditions is for sale at its price of a month, for any number of months and any
 //! number of times. An item that is not for sale stays what it is for those who have it.
 
+use super::agreed;
 use super::calendar::{LastDay, Zone};
-use super::catalog::{AddOn, Catalog, Edition};
+use super::catalog::{AddOn, Catalog, Edition, Validity};
+use super::id::Name;
+use super::limit::{Bound, Source};
 use super::month::Month;
 use super::purchase::{Item, Period, Refusal, Sales};
 use super::text::quoted_names;
 use super::time::Timestamp;
+use super::timeline::{AddOnRun, ServiceState, Timeline};
+
+/// Greatest price: ten thousand million CNY, so that years of it are far from any overflow.
+pub const PRICE_MAX_FEN: i64 = 1_000_000_000_000;
 
 /// Conditions of sale of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,13 +85,16 @@ pub struct Conditions {
     pub last_day: LastDay,
     /// The computation of its price, unless a price was set for its number of months.
     pub fee: FeeRule,
+    /// True if its price was agreed, whatever the catalog has.
+    pub is_price_agreed: bool,
 }
 
 impl Conditions {
     /// Returns the conditions of a sale by a catalog.
     #[must_use]
     pub fn of(catalog: &Catalog) -> Self {
-        Self { last_day: catalog.validity.last_day, fee: catalog.validity.fee }
+        let Validity { last_day, fee, .. } = catalog.validity;
+        Self { last_day, fee, is_price_agreed: false }
     }
 }
 
@@ -123,7 +133,7 @@ pub(super) fn edition_for_sale<'a>(
 ) -> Result<(&'a Edition, i64), Refusal> {
     let (edition, price) = priced_edition(catalog, id)?;
     if !edition.selling.is_for_sale {
-        return Err(not_for_sale(catalog, &Item::Edition(edition.id.clone())));
+        return Err(not_for_sale(catalog, "edition", &edition.id, false));
     }
     Ok((edition, price))
 }
@@ -135,19 +145,68 @@ pub(super) fn add_on_for_sale<'a>(catalog: &'a Catalog, id: &str) -> Result<&'a 
         known: catalog.add_ons_on_sale(),
     })?;
     if !add_on.selling.is_for_sale {
-        return Err(not_for_sale(catalog, &Item::AddOn(add_on.id.clone())));
+        return Err(not_for_sale(catalog, "add-on", &add_on.id, false));
     }
     Ok(add_on)
 }
 
-/// Returns the refusal of an item that is not for sale.
-pub(super) fn not_for_sale(catalog: &Catalog, item: &Item) -> Refusal {
-    let (what, id) = item.named();
-    let known = match item {
-        Item::AddOn(_) => catalog.add_ons_on_sale(),
-        Item::Edition(_) | Item::Renewal(_) | Item::Restart(_) => catalog.editions_on_sale(),
+/// Returns the refusal of an item that is not for sale: an `edition` or `add-on`.
+pub(super) fn not_for_sale(
+    catalog: &Catalog,
+    what: &'static str,
+    id: &Name,
+    is_renewal: bool,
+) -> Refusal {
+    let known = match what {
+        "edition" => catalog.editions_on_sale(),
+        _ => catalog.add_ons_on_sale(),
     };
-    Refusal::NotForSale { what, id: id.clone(), is_renewal: item.is_renewal(), known }
+    Refusal::NotForSale { what, id: id.clone(), is_renewal, known }
+}
+
+/// Checks that an add-on may be bought at an instant: by the edition in force, one of a kind, and
+/// not without effect.
+pub(super) fn check_add_on(
+    catalog: &Catalog,
+    sales: &Sales,
+    timeline: &Timeline,
+    add_on: &AddOn,
+    at: Timestamp,
+) -> Result<(), Refusal> {
+    let (name, state) = timeline.edition_at(at);
+    if state == ServiceState::Stopped {
+        return Err(Refusal::EditionStopped(name));
+    }
+    let edition = sales.edition(catalog, &name, at).filter(|edition| edition.add_ons_allowed);
+    let Some(edition) = edition else { return Err(Refusal::AddOnsNotAllowed(name)) };
+    let agreed = agreed::instead_of(&timeline.agreed, add_on, at);
+    let instead = match (agreed, edition.limit(&add_on.limit_id)) {
+        (Some((Bound { limit, source }, until)), _) => {
+            let request = match source {
+                Source::Agreed(request_id) => format!(" (request \"{request_id}\")"),
+                _ => String::new(),
+            };
+            let until = catalog.zone.show(until);
+            Some(format!("an agreed limit{request} sets to {limit} until {until}"))
+        }
+        _ if add_on.raises(edition) => None,
+        (None, Some(limit)) => Some(format!("edition \"{name}\" sets to {limit} already")),
+        (None, None) => Some(format!("edition \"{name}\" does not limit")),
+    };
+    if let Some(instead) = instead {
+        let (id, limit_id) = (add_on.id.clone(), add_on.limit_id.clone());
+        return Err(Refusal::RaisesNothing { add_on: id, limit_id, raised: add_on.limit, instead });
+    }
+    let kind = |id: &Name| sales.add_on(catalog, id, at).map(|add_on| &add_on.limit_id);
+    let same_kind =
+        |run: &&AddOnRun| at < run.in_force.until && kind(&run.add_on) == Some(&add_on.limit_id);
+    match timeline.add_ons.iter().find(same_kind) {
+        Some(run) => Err(Refusal::AddOnInForce {
+            add_on: run.add_on.clone(),
+            stops_at: catalog.zone.show(run.in_force.until),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Checks the conditions of sale of an item: how often, and for how many months.
@@ -157,12 +216,12 @@ pub(super) fn check_selling(
     item: &Item,
     months: u32,
 ) -> Result<(), Refusal> {
-    let (what, id) = item.named();
+    let Some((what, id)) = item.named() else { return Ok(()) };
     if let Some(months_max) = selling.months_max.filter(|most| months > *most) {
         return Err(Refusal::MonthsAboveMax { id: id.clone(), months, months_max });
     }
     let mut sold = sales.purchases.iter().filter(|_| selling.is_once_per_app);
-    match sold.find(|made| made.item.named() == (what, id)) {
+    match sold.find(|made| made.item.named() == Some((what, id))) {
         Some(made) => {
             let (is_renewal, by) = (item.is_renewal(), made.request_id.clone());
             Err(Refusal::SoldOnce { what, id: id.clone(), is_renewal, by })

@@ -21,7 +21,8 @@ pub enum Terms {
 }
 
 impl Terms {
-    /// Returns the terms of an item in a catalog; `None` if the catalog lacks it.
+    /// Returns the terms of an item in a catalog; `None` if the catalog lacks it, or for an agreed
+    /// limit.
     #[must_use]
     pub fn of(catalog: &Catalog, item: &Item) -> Option<Arc<Self>> {
         let terms = match item {
@@ -29,6 +30,7 @@ impl Terms {
                 Self::Edition(catalog.edition(id.as_str())?.clone())
             }
             Item::AddOn(id) => Self::AddOn(catalog.add_on(id.as_str())?.clone()),
+            Item::Limit(_) => return None,
         };
         Some(Arc::new(terms))
     }

@@ -6,6 +6,7 @@
 use super::calendar::{Day, LastDay, Zone};
 use super::catalog::{AfterGrace, Catalog};
 use super::id::Name;
+use super::limit::{Bound, LimitId, Source};
 use super::purchase::{Item, Period, Purchase, Refund, Sales};
 use super::time::Timestamp;
 
@@ -38,6 +39,21 @@ pub struct AddOnRun {
     /// Index of its purchase.
     purchase: usize,
     /// Period in force, grace included.
+    pub in_force: Period,
+    /// True if a refund ended it.
+    pub refunded: bool,
+}
+
+/// An agreed limit and its period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgreedRun {
+    /// The limit.
+    pub limit_id: LimitId,
+    /// The agreed value, with its request as the source.
+    pub bound: Bound,
+    /// Index of its purchase.
+    purchase: usize,
+    /// Period in force; there is no grace.
     pub in_force: Period,
     /// True if a refund ended it.
     pub refunded: bool,
@@ -91,6 +107,8 @@ pub struct Timeline {
     pub editions: Vec<EditionRun>,
     /// Add-ons.
     pub add_ons: Vec<AddOnRun>,
+    /// Agreed limits.
+    pub agreed: Vec<AgreedRun>,
     /// Period of validity of each purchase, by its index.
     pub valid: Vec<Period>,
     default_edition: Name,
@@ -105,6 +123,7 @@ impl Timeline {
         let mut timeline = Self {
             editions: Vec::new(),
             add_ons: Vec::new(),
+            agreed: Vec::new(),
             valid: Vec::with_capacity(purchases.len()),
             default_edition: catalog.default_edition.clone(),
             after_grace: catalog.validity.after_grace,
@@ -131,6 +150,12 @@ impl Timeline {
             run.in_force.until = at;
             run.refunded = true;
             self.valid[index].until = at.min(self.valid[index].until);
+            return;
+        }
+        if let Some(run) = self.agreed.iter_mut().find(|run| run.purchase == index) {
+            run.in_force.until = at.min(run.in_force.until);
+            run.refunded = true;
+            self.valid[index].until = run.in_force.until;
             return;
         }
         let Some(run) = self.editions.iter_mut().find(|run| run.parts.last() == Some(&index))
@@ -175,6 +200,15 @@ impl Timeline {
                 let add_on = add_on.clone();
                 self.add_ons.push(AddOnRun { add_on, purchase: index, in_force, refunded: false });
                 valid
+            }
+            (Item::Limit(agreed), _) => {
+                let in_force = agreed.valid(zone, purchase.at, purchase.months, last_day);
+                let source = Source::Agreed(purchase.request_id.clone());
+                let bound = Bound { limit: agreed.limit, source };
+                let limit_id = agreed.limit_id.clone();
+                let (purchase, refunded) = (index, false);
+                self.agreed.push(AgreedRun { limit_id, bound, purchase, in_force, refunded });
+                in_force
             }
             (Item::Renewal(_), Some(run)) => {
                 let from = run.valid.until;
@@ -237,8 +271,10 @@ impl Timeline {
     pub fn last_purchase(&self) -> Option<PurchaseRun> {
         let index = self.valid.len().checked_sub(1)?;
         let add_on = self.add_ons.last().filter(|run| run.purchase == index);
-        let stops_at = match add_on {
-            Some(run) => run.in_force.until,
+        let agreed = self.agreed.last().filter(|run| run.purchase == index);
+        let in_force = add_on.map(|run| run.in_force).or(agreed.map(|run| run.in_force));
+        let stops_at = match in_force {
+            Some(in_force) => in_force.until,
             None => self.editions.last()?.stops_at,
         };
         Some(PurchaseRun { valid: self.valid[index], stops_at })
@@ -259,7 +295,8 @@ impl Timeline {
         let editions =
             self.editions.iter().flat_map(|run| [run.valid.from, run.valid.until, run.stops_at]);
         let add_ons = self.add_ons.iter().flat_map(|run| [run.in_force.from, run.in_force.until]);
-        let mut all: Vec<_> = editions.chain(add_ons).collect();
+        let agreed = self.agreed.iter().flat_map(|run| [run.in_force.from, run.in_force.until]);
+        let mut all: Vec<_> = editions.chain(add_ons).chain(agreed).collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -273,6 +310,14 @@ impl Timeline {
 }
 
 impl AddOnRun {
+    /// Returns the index of its purchase.
+    #[must_use]
+    pub fn purchase(&self) -> usize {
+        self.purchase
+    }
+}
+
+impl AgreedRun {
     /// Returns the index of its purchase.
     #[must_use]
     pub fn purchase(&self) -> usize {

@@ -10,7 +10,8 @@
 //! kind that is in force, and the other editions, in exchange for a purchased one. Add-ons in force
 //! that still raise a limit under the new edition stay and count. An edition that lowers a limit of
 //! the same part (accounts, friends, or groups) is not offered: the count against that limit is not
-//! part of the result.
+//! part of the result. An agreed limit stays whatever is bought, so that nothing is offered against
+//! it.
 //!
 //! Against the limit of the peer's friends nothing is offered to the user who adds; a purchase that
 //! lifts it too is offered against that user's own limit.
@@ -111,9 +112,13 @@ impl Purchase<'_> {
                 found.unwrap_or(Limit::Unlimited)
             }
             Self::AddOn(add_on, edition) => {
-                let of_edition = sold_as(violation).find_map(|id| Some((edition.limit(&id)?, id)));
-                let (before, _) = of_edition.filter(|(_, id)| *id == add_on.limit_id)?;
-                add_on.limit.max(before)
+                let is_set = |id: &LimitId| limits.agreed_limit(id).or(edition.limit(id)).is_some();
+                let id = sold_as(violation).find(is_set).filter(|id| *id == add_on.limit_id)?;
+                // No purchase changes an agreed limit.
+                if limits.agreed_limit(&id).is_some() {
+                    return None;
+                }
+                add_on.limit.max(edition.limit(&id)?)
             }
             Self::Edition(..) => return None,
         };

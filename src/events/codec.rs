@@ -36,6 +36,7 @@ struct StoredCount {
 enum StoredSold {
     Edition(String),
     AddOn(String),
+    AgreedLimit(String),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,6 +49,7 @@ enum StoredHappening {
     ServiceStopped { edition: String, ended_at_ms: i64 },
     EditionEnded { edition: String, ended_at_ms: i64 },
     AddOnEnded { add_on: String, ended_at_ms: i64 },
+    AgreedLimitEnded { limit_id: String, ended_at_ms: i64 },
     AppCreated { request_id: String },
     Purchased { what: StoredSold, months: u32, renewal: bool, price_fen: i64, request_id: String },
     Refunded { what: StoredSold, refund_fen: i64, request_id: String },
@@ -202,6 +204,7 @@ impl From<Sold> for StoredSold {
         match sold {
             Sold::Edition(name) => Self::Edition(name.to_string()),
             Sold::AddOn(name) => Self::AddOn(name.to_string()),
+            Sold::AgreedLimit(id) => Self::AgreedLimit(id),
         }
     }
 }
@@ -211,6 +214,7 @@ impl From<StoredSold> for Sold {
         match sold {
             StoredSold::Edition(name) => Self::Edition(Name::from(name.as_str())),
             StoredSold::AddOn(name) => Self::AddOn(Name::from(name.as_str())),
+            StoredSold::AgreedLimit(id) => Self::AgreedLimit(id),
         }
     }
 }
@@ -239,6 +243,9 @@ impl From<EventKind> for StoredHappening {
             }
             EventKind::AddOnEnded { add_on, ended_at } => {
                 Self::AddOnEnded { add_on: add_on.to_string(), ended_at_ms: ms(ended_at) }
+            }
+            EventKind::AgreedLimitEnded { limit_id, ended_at } => {
+                Self::AgreedLimitEnded { limit_id, ended_at_ms: ms(ended_at) }
             }
             EventKind::AppCreated { request_id } => Self::AppCreated { request_id },
             EventKind::Purchased { what, months, renewal, price_fen, request_id } => {
@@ -299,6 +306,9 @@ fn happening(stored: StoredHappening) -> Result<EventKind, String> {
         StoredHappening::AddOnEnded { add_on, ended_at_ms } => {
             EventKind::AddOnEnded { add_on: name(add_on), ended_at: at(ended_at_ms) }
         }
+        StoredHappening::AgreedLimitEnded { limit_id, ended_at_ms } => {
+            EventKind::AgreedLimitEnded { limit_id, ended_at: at(ended_at_ms) }
+        }
         StoredHappening::AppCreated { request_id } => EventKind::AppCreated { request_id },
         StoredHappening::Purchased { what, months, renewal, price_fen, request_id } => {
             EventKind::Purchased { what: what.into(), months, renewal, price_fen, request_id }
@@ -352,8 +362,10 @@ mod tests {
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"service_stopped","edition":"professional","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"edition_ended","edition":"professional","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"add_on_ended","add_on":"members-2000","ended_at_ms":9}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"agreed_limit_ended","limit_id":"groups_per_user","ended_at_ms":9}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"app_created","request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"purchased","what":{"add_on":"members-2000"},"months":1,"renewal":false,"price_fen":50000,"request_id":"r1"}"#,
+        r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"purchased","what":{"agreed_limit":"groups_per_user"},"months":0,"renewal":false,"price_fen":50000,"request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"refunded","what":{"edition":"professional"},"refund_fen":99900,"request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"retention_set","days":30,"request_id":"r1"}"#,
         r#"{"v":1,"at_ms":7,"app_id":"demo","kind":"drift_found","differences":3,"request_id":""}"#,

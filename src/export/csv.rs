@@ -55,6 +55,7 @@ fn name(item: Item) -> &'static str {
     match item {
         Item::Edition => "edition",
         Item::AddOn => "add_on",
+        Item::AgreedLimit => "agreed_limit",
         Item::Refund => "refund",
         Item::Dau => "dau",
         Item::MessageHistory => "message_history",

@@ -5,7 +5,9 @@ use tonic::{Code, Status};
 use super::error_reason::ErrorReason;
 use super::error_reply::ErrorReply;
 use super::status::{Failure, ledger_code};
+use crate::diagnostics::did_you_mean;
 use crate::directory::{AcceptClockError, DirectoryError, LostEnd};
+use crate::domain::agreed::AgreedRefusal;
 use crate::domain::exchange::ExchangeRefusal;
 use crate::domain::purchase::Refusal;
 use crate::engine::admin::reconcile::ReconcileError;
@@ -18,7 +20,21 @@ use crate::store::SnapshotError;
 
 /// Returns the status of an administrative change that was not made.
 pub fn of_admin(error: &AdminError) -> Status {
-    reply_of_admin(error, error.to_string()).into()
+    let message = match meant_limit(error) {
+        Some(id) => format!("{error}; did you mean \"{id}\"?"),
+        None => error.to_string(),
+    };
+    reply_of_admin(error, message).into()
+}
+
+/// Returns the limit that an unknown id is similar to.
+fn meant_limit(error: &AdminError) -> Option<&str> {
+    match error {
+        AdminError::Refused(Refusal::Agreed(AgreedRefusal::UnknownLimit { id, known })) => {
+            did_you_mean(id, known.iter().map(String::as_str))
+        }
+        _ => None,
+    }
 }
 
 /// Returns the reply for an admin error; `message` may wrap the error's own text.
@@ -120,6 +136,13 @@ fn refusal_reason(refusal: &Refusal) -> ErrorReason {
             ExchangeRefusal::AddOnNotInForce { .. } => ErrorReason::AddOnNotInForce,
             ExchangeRefusal::SumAboveMax { .. } => ErrorReason::SumAboveMax,
         },
+        Refusal::Agreed(refusal) => match refusal {
+            AgreedRefusal::UnknownLimit { .. } => ErrorReason::UnknownLimit,
+            AgreedRefusal::ValueOutOfRange { .. } | AgreedRefusal::LastDayOutOfRange { .. } => {
+                ErrorReason::InvalidFields
+            }
+            AgreedRefusal::TooMany => ErrorReason::TooManyAgreedLimits,
+        },
         Refusal::Refunded { .. } => ErrorReason::AlreadyRefunded,
         Refusal::RenewedSince { .. } => ErrorReason::RenewedSince,
         Refusal::NothingLeft { .. } => ErrorReason::NothingToRefund,
@@ -140,6 +163,12 @@ fn bad_field(error: &AdminError) -> Option<&'static str> {
         AdminError::Refused(Refusal::Exchange(ExchangeRefusal::UnknownReplaced { .. })) => {
             Some("replaced_add_on_id")
         }
+        AdminError::Refused(Refusal::Agreed(refusal)) => match refusal {
+            AgreedRefusal::UnknownLimit { .. } => Some("limit_id"),
+            AgreedRefusal::ValueOutOfRange { .. } => Some("limit"),
+            AgreedRefusal::LastDayOutOfRange { .. } => Some("until_date"),
+            AgreedRefusal::TooMany => None,
+        },
         AdminError::Refused(Refusal::UnknownPurchase { .. }) => Some("purchase_request_id"),
         AdminError::Refused(Refusal::RetentionDays { .. }) => Some("days"),
         AdminError::Refused(Refusal::MonthsAboveMax { .. }) => Some("months"),

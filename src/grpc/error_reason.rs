@@ -54,6 +54,7 @@ reasons! {
     HoldDiffers = "HOLD_DIFFERS": InvalidArgument;
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
     UnknownAddOn = "UNKNOWN_ADD_ON": InvalidArgument;
+    UnknownLimit = "UNKNOWN_LIMIT": InvalidArgument;
     UnknownPurchase = "UNKNOWN_PURCHASE": InvalidArgument;
     ItemNotForSale = "ITEM_NOT_FOR_SALE": InvalidArgument;
     MonthsAboveMax = "MONTHS_ABOVE_MAX": InvalidArgument;
@@ -104,6 +105,7 @@ reasons! {
     MonthClosed = "MONTH_CLOSED": FailedPrecondition;
     PostpaidNotAllowed = "POSTPAID_NOT_ALLOWED": FailedPrecondition;
     TooManyPurchases = "TOO_MANY_PURCHASES": FailedPrecondition;
+    TooManyAgreedLimits = "TOO_MANY_AGREED_LIMITS": FailedPrecondition;
     TooManyRetentions = "TOO_MANY_RETENTIONS": FailedPrecondition;
     FiguresGone = "FIGURES_GONE": FailedPrecondition;
     RecordedNotInForce = "RECORDED_NOT_IN_FORCE": Unavailable;

@@ -12,6 +12,7 @@ use crate::domain::id::{AppId, GroupId, NAME_MAX_BYTES, RequestId, UserId};
 use crate::domain::id_rules::IdRules;
 use crate::domain::im_code::ImCode;
 use crate::domain::purchase::MONTHS;
+use crate::domain::selling::PRICE_MAX_FEN;
 use crate::domain::text::quoted_names;
 use crate::domain::time::Timestamp;
 
@@ -196,6 +197,16 @@ impl Fields {
         }
         let (min, max) = (MONTHS.start(), MONTHS.end());
         self.wrong(field, format!("must be {min}-{max}, not {months}"));
+        None
+    }
+
+    /// Checks an agreed price in fen; `None` also if it is invalid, which is recorded.
+    pub fn price(&mut self, price_fen: Option<i64>) -> Option<i64> {
+        let price_fen = price_fen?;
+        if (0..=PRICE_MAX_FEN).contains(&price_fen) {
+            return Some(price_fen);
+        }
+        self.wrong("price_fen", format!("must be 0-{PRICE_MAX_FEN}, not {price_fen}"));
         None
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::Name;
+use crate::domain::id::{Name, RequestId};
 use crate::domain::limit::{Bound, Limit, LimitId, Source};
 use crate::domain::limits::LimitKind;
 use crate::domain::schedule::{Limits, Schedule, Segment};
@@ -53,9 +53,13 @@ struct StoredLimit {
     /// Absent if unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u64>,
-    /// Absent if the limit comes from the edition.
+    /// Absent if the limit does not come from an add-on.
     #[serde(skip_serializing_if = "Option::is_none")]
     add_on: Option<String>,
+    /// The request that agreed the limit, if it was agreed. Earlier versions ignore the field: they
+    /// decide by the same number, and name the edition as its source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    agreed: Option<String>,
 }
 
 /// Encodes a schedule.
@@ -106,11 +110,12 @@ fn is_first(kind: LimitKind) -> bool {
 }
 
 fn store_limit(id: &LimitId, bound: &Bound) -> StoredLimit {
-    let add_on = match &bound.source {
-        Source::AddOn(name) => Some(name.to_string()),
-        _ => None,
+    let (add_on, agreed) = match &bound.source {
+        Source::AddOn(name) => (Some(name.to_string()), None),
+        Source::Agreed(request_id) => (None, Some(request_id.to_string())),
+        _ => (None, None),
     };
-    StoredLimit { id: id.to_string(), limit: bound.limit.finite(), add_on }
+    StoredLimit { id: id.to_string(), limit: bound.limit.finite(), add_on, agreed }
 }
 
 /// Decodes a schedule, or returns the reason why the bytes are malformed.
@@ -161,9 +166,13 @@ fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
 fn load_limit(edition: &Name, stored: StoredLimit) -> Result<(LimitId, Bound), String> {
     let id = LimitId::sold_by_name(&stored.id)
         .ok_or_else(|| format!("unknown limit \"{}\"", stored.id))?;
-    let source = match stored.add_on {
-        Some(name) => Source::AddOn(name.as_str().into()),
-        None => Source::Edition(edition.clone()),
+    let source = match (stored.agreed, stored.add_on) {
+        (Some(request_id), _) => {
+            let request_id = RequestId::try_from(request_id);
+            Source::Agreed(request_id.map_err(|error| error.to_string())?)
+        }
+        (None, Some(name)) => Source::AddOn(name.as_str().into()),
+        (None, None) => Source::Edition(edition.clone()),
     };
     Ok((id, Bound { limit: stored.limit.map_or(Limit::Unlimited, Limit::Finite), source }))
 }
@@ -264,6 +273,28 @@ mod tests {
         let golden = r#"{"edition":"pro","state":"grace","add_ons":["more"],"sold":[{"id":"members_per_group","limit":5},{"id":"groups_per_app/Room","limit":3}],"more":[{"id":"members_per_group/Community","limit":9,"add_on":"more"},{"id":"groups_per_app"},{"id":"groups_per_day","limit":8},{"id":"groups_per_day/Room","limit":2}]}"#;
         assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
         assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits));
+    }
+
+    #[test]
+    fn an_agreed_limit_names_its_request_in_a_field_that_earlier_versions_ignore() {
+        let agreed = |limit| Bound {
+            limit,
+            source: Source::Agreed(RequestId::try_from("order-7").expect("an id")),
+        };
+        let limits = Limits {
+            edition: "pro".into(),
+            state: ServiceState::Active,
+            add_ons: vec![],
+            sold: vec![
+                (LimitId::FriendsPerUser, agreed(Limit::Finite(5))),
+                (LimitId::GroupsPerAppOfAllTypes, agreed(Limit::Unlimited)),
+            ],
+        };
+        let segment = Segment { until: Timestamp::MAX, limits };
+        let golden = r#"{"edition":"pro","state":"active","add_ons":[],"sold":[{"id":"friends_per_user","limit":5,"agreed":"order-7"}],"more":[{"id":"groups_per_app","agreed":"order-7"}]}"#;
+        assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
+        assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits));
+        assert!(decode_limits(golden.replace("order-7", "").as_bytes()).is_err());
     }
 
     #[test]

@@ -47,6 +47,9 @@ fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
             let ends_at = Some(timestamp(ended_at));
             pb::Event { ends_at, add_on_id: add_on.to_string(), ..message }
         }
+        Kind::AgreedLimitEnded { limit_id, ended_at } => {
+            pb::Event { ends_at: Some(timestamp(ended_at)), limit_id, ..message }
+        }
         Kind::AppCreated { request_id } => pb::Event { request_id, ..message },
         Kind::Purchased { what, price_fen, request_id, .. } => {
             pb::Event { amount_fen: price_fen, request_id, ..about(message, what) }
@@ -94,6 +97,7 @@ fn about(message: pb::Event, what: Sold) -> pb::Event {
     match what {
         Sold::Edition(name) => pb::Event { edition_id: name.to_string(), ..message },
         Sold::AddOn(name) => pb::Event { add_on_id: name.to_string(), ..message },
+        Sold::AgreedLimit(limit_id) => pb::Event { limit_id, ..message },
     }
 }
 
@@ -107,6 +111,7 @@ pub fn kind(what: &Kind) -> pb::EventKind {
         Kind::ServiceStopped { .. } => pb::EventKind::ServiceStopped,
         Kind::EditionEnded { .. } => pb::EventKind::EditionEnded,
         Kind::AddOnEnded { .. } => pb::EventKind::AddOnEnded,
+        Kind::AgreedLimitEnded { .. } => pb::EventKind::AgreedLimitEnded,
         Kind::AppCreated { .. } => pb::EventKind::AppCreated,
         Kind::Purchased { .. } => pb::EventKind::Purchased,
         Kind::Refunded { .. } => pb::EventKind::Refunded,

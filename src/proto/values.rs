@@ -37,6 +37,7 @@ pub fn source(source: &Source) -> (pb::LimitSource, String) {
         Source::GroupType(name) => (pb::LimitSource::GroupType, name.to_string()),
         Source::Group(id) => (pb::LimitSource::Group, id.to_string()),
         Source::App => (pb::LimitSource::App, String::new()),
+        Source::Agreed(request_id) => (pb::LimitSource::Agreed, request_id.to_string()),
     }
 }
 

@@ -34,7 +34,7 @@ fn places() -> (Standalone, Vec<Place>) {
 }
 
 fn buy(what: &str, months: u32) -> ChangeKind {
-    ChangeKind::Purchase { order: order(what), months }
+    ChangeKind::Purchase { order: order(what), months, price_fen: None }
 }
 
 fn refund(purchase: &str) -> ChangeKind {
@@ -298,10 +298,11 @@ async fn a_preview_shows_the_later_result_and_changes_nothing() {
             let (administration, app) = (service.administration.clone(), app.clone());
             async move { administration.preview(&app, question).await }
         };
-        let purchase = PreviewChange::Purchase(order("groups-per-user-400"), 2);
+        let purchase = PreviewChange::Purchase(order("groups-per-user-400"), 2, None);
         let shown = preview(Some(purchase), None).await.expect("shown");
         assert_eq!((shown.price_fen, shown.overruns().len()), (100_000, 0));
-        let refused = preview(Some(PreviewChange::Purchase(order("members-6000"), 1)), None).await;
+        let refused =
+            preview(Some(PreviewChange::Purchase(order("members-6000"), 1, None)), None).await;
         assert!(matches!(refused, Err(AdminError::Refused(_))), "{refused:?}");
         // After the edition's grace the service stops, and the limits are those of the edition.
         let stopped = preview(None, Some(before.schedule.segments()[0].until)).await;

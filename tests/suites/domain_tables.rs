@@ -2,8 +2,10 @@
 //! effective caps, and the upgrades of a denial.
 //!
 //! The precedence of denials has its tables in `denials`, through the engine; refunds have theirs
-//! in `refunds`, exchanges in `exchanges`, and the events of their ends in `milestones`.
+//! in `refunds`, exchanges in `exchanges`, agreed limits in `agreed`, and the events of their ends
+//! in `milestones`.
 
+mod agreed;
 mod billing;
 mod catalogs;
 mod denials;
@@ -251,6 +253,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::AddOnInForce { .. } => "AddOnInForce",
         Refusal::RaisesNothing { .. } => "RaisesNothing",
         Refusal::Exchange(_) => "Exchange",
+        Refusal::Agreed(_) => "Agreed",
         Refusal::Refunded { .. } => "Refunded",
         Refusal::RenewedSince { .. } => "RenewedSince",
         Refusal::NothingLeft { .. } => "NothingLeft",

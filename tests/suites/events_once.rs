@@ -112,8 +112,12 @@ impl Sidecar {
 
     async fn upgrade(&self, app: &AppId) {
         self.change(app, "create", ChangeKind::Create).await;
-        self.change(app, "buy", ChangeKind::Purchase { order: order("professional"), months: 1 })
-            .await;
+        self.change(
+            app,
+            "buy",
+            ChangeKind::Purchase { order: order("professional"), months: 1, price_fen: None },
+        )
+        .await;
     }
 }
 
@@ -152,7 +156,7 @@ async fn ends_are_published_in_time_and_a_renewal_postpones_them() {
     ] {
         world.clock.set(at);
         if renewed {
-            let what = ChangeKind::Purchase { order: order("renew"), months: 1 };
+            let what = ChangeKind::Purchase { order: order("renew"), months: 1, price_fen: None };
             sidecar.change(&app, "renew", what).await;
         }
         world.tell(&sidecar).await;
@@ -175,7 +179,8 @@ async fn an_exchange_is_published_as_its_refunds_and_its_purchase() {
     let (sidecar, app) = (world.sidecar(), app("demo"));
     world.tell(&sidecar).await;
     sidecar.upgrade(&app).await;
-    let add_on = ChangeKind::Purchase { order: order("groups-per-user-400"), months: 1 };
+    let add_on =
+        ChangeKind::Purchase { order: order("groups-per-user-400"), months: 1, price_fen: None };
     sidecar.change(&app, "add-on", add_on).await;
     let change = || ChangeKind::Exchange(exchange(None, "premium", 1));
     let grace = ["ending in 7", "ending in 3", "ending in 1", "grace_began"];

@@ -6,6 +6,7 @@
 //! their own stand beside this folder.
 
 mod access;
+mod agreed;
 mod catalog;
 mod clock;
 mod concurrency;

@@ -89,6 +89,10 @@ async fn stays_final_under_other_catalogs(one: &Service, other: &Service, first:
     }
 }
 
+fn add_on() -> ChangeKind {
+    ChangeKind::Purchase { order: order("members-2000"), months: 1, price_fen: None }
+}
+
 /// The whole life of a statement. `one` and `other` are sidecars on one store.
 async fn a_final_statement_never_changes(
     (one, other): (Arc<Service>, Arc<Service>),
@@ -108,10 +112,7 @@ async fn a_final_statement_never_changes(
     log_in(&other, &app, 5..25, AUGUST + 20 * DAY).await;
     let running = of(&one, &app, "2019-08").await.expect("a statement").statement;
     assert!(!running.is_final && running.days[20].figures.dau == 20);
-    let dated_back = |id: &'static str| {
-        let add_on = ChangeKind::Purchase { order: order("members-2000"), months: 1 };
-        change_at(&one, &app, id, add_on, SEPTEMBER - HOUR)
-    };
+    let dated_back = |id| change_at(&one, &app, id, add_on(), SEPTEMBER - HOUR);
     assert_eq!(dated_back("r2").await, "done");
 
     clock.set(FINAL);
@@ -221,7 +222,7 @@ async fn sales_backdated_before_the_registration_are_on_the_first_statement() {
     );
     // No month before the registration is closed.
     service.administration.issue_due().await.expect("nothing is due");
-    let edition = ChangeKind::Purchase { order: order("professional"), months: 6 };
+    let edition = ChangeKind::Purchase { order: order("professional"), months: 6, price_fen: None };
     assert_eq!(change_at(&service, &app, "r1", edition, AUGUST - 40 * DAY).await, "done");
     let early = of(&service, &app, "2019-08").await.expect_err("not registered").to_string();
     assert!(early.contains("was registered in 2019-09"), "{early}");
@@ -230,7 +231,7 @@ async fn sales_backdated_before_the_registration_are_on_the_first_statement() {
     assert_eq!(september.total_fen, 6 * 99_900);
     let october = of(&service, &app, "2019-10").await.expect("a statement").statement;
     assert_eq!(october.total_fen, 0);
-    let add_on = ChangeKind::Purchase { order: order("members-2000"), months: 1 };
+    let add_on = ChangeKind::Purchase { order: order("members-2000"), months: 1, price_fen: None };
     let closed = change_at(&service, &app, "r2", add_on, AUGUST).await;
     assert!(closed.contains("2019-09 is closed"), "{closed}");
 }

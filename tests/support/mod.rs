@@ -377,7 +377,9 @@ impl Service {
         order: Order,
         months: u32,
     ) -> Result<(), String> {
-        self.change(app, request, ChangeKind::Purchase { order, months }).await.map(drop)
+        self.change(app, request, ChangeKind::Purchase { order, months, price_fen: None })
+            .await
+            .map(drop)
     }
 
     /// Makes a change with the current instant.
@@ -416,7 +418,7 @@ pub fn exchange(replaced: Option<&str>, new: &str, months: u32) -> ExchangeOrder
             Exchanged::AddOn { replaced: replaced.to_owned(), add_on: new.to_owned() }
         }
     };
-    ExchangeOrder { items, months, max_sum_fen: None }
+    ExchangeOrder { items, months, max_sum_fen: None, price_fen: None }
 }
 
 pub fn request_id(text: &str) -> RequestId {

@@ -33,6 +33,7 @@ reports! {
     PurchaseEditionResponse with purchase;
     RenewEditionResponse with purchase;
     GrantAddOnResponse with purchase;
+    GrantLimitResponse with purchase;
 }
 
 impl Report for pb::RefundPurchaseResponse {
@@ -141,11 +142,14 @@ pub(super) fn state(entitlement: &Entitlement) -> (&'static str, Colour) {
 /// FROM until UNTIL`.
 fn receipt(purchase: &Purchase, style: Style) -> String {
     let item = Cell::new(value::bought(purchase.item.as_ref()));
+    let term = match purchase.months {
+        0 => String::new(),
+        months => format!(" for {}", value::count(months, "month")),
+    };
     format!(
-        "{} {} for {}, {}: valid from {} until {}\n\n",
+        "{} {}{term}, {}: valid from {} until {}\n\n",
         if purchase.renewal { "renewed" } else { "bought" },
         item.text(),
-        value::count(purchase.months, "month"),
         money(purchase.price_fen),
         style.instant(purchase.valid_from.as_ref()),
         style.instant(purchase.valid_until.as_ref()),
@@ -181,6 +185,9 @@ fn head(app: &App, style: Style) -> Table {
         if !entitlement.add_on_ids.is_empty() {
             line("add-ons", Cell::new(entitlement.add_on_ids.join(", ")));
         }
+        if !entitlement.agreed_limit_ids.is_empty() {
+            line("agreed", Cell::new(entitlement.agreed_limit_ids.join(", ")));
+        }
         line("valid until", Cell::new(style.instant(entitlement.valid_until.as_ref())));
         line("stops at", Cell::new(style.instant(entitlement.stops_at.as_ref())));
         line("next change", Cell::new(style.instant(entitlement.changes_at.as_ref())));
@@ -200,7 +207,10 @@ fn purchases(purchases: &[Purchase], style: Style) -> Table {
                 value::bought(purchase.item.as_ref()) + renewal + &refund.unwrap_or_default(),
             ),
             Cell::new(style.instant(purchase.purchased_at.as_ref())),
-            Cell::number(purchase.months.to_string()),
+            Cell::number(match purchase.months {
+                0 => "-".to_owned(),
+                months => months.to_string(),
+            }),
             Cell::number(money(purchase.price_fen)),
             Cell::new(style.instant(purchase.valid_from.as_ref())),
             Cell::new(style.instant(purchase.valid_until.as_ref())),
@@ -211,7 +221,7 @@ fn purchases(purchases: &[Purchase], style: Style) -> Table {
 }
 
 fn timeline(periods: &[pb::Period], style: Style) -> Table {
-    let mut table = Table::new(["FROM", "UNTIL", "EDITION", "SERVICE", "ADD-ONS"]);
+    let mut table = Table::new(["FROM", "UNTIL", "EDITION", "SERVICE", "ADD-ONS, AGREED LIMITS"]);
     for period in periods {
         let entitled = Entitlement { state: period.state, ..Entitlement::default() };
         let (state, colour) = state(&entitled);
@@ -220,7 +230,7 @@ fn timeline(periods: &[pb::Period], style: Style) -> Table {
             Cell::new(style.instant(period.until.as_ref())),
             Cell::new(&period.edition_id),
             Cell::new(state).coloured(colour),
-            Cell::new(period.add_on_ids.join(", ")),
+            Cell::new([&period.add_on_ids[..], &period.agreed_limit_ids[..]].concat().join(", ")),
         ]);
     }
     table
@@ -261,6 +271,7 @@ mod tests {
             valid_from: Some(at(1_549_936_800)),
             valid_until: Some(at(1_552_320_000)),
             refund: None,
+            price_agreed: false,
         }
     }
 
@@ -276,6 +287,7 @@ mod tests {
             edition_id: "professional".into(),
             state: ServiceState::Active.into(),
             add_on_ids: vec![],
+            agreed_limit_ids: vec![],
             limits,
             changes_at: Some(at(1_552_320_000)),
             valid_until: Some(at(1_552_320_000)),

@@ -51,6 +51,7 @@ pub fn source(source: LimitSource, id: &str) -> String {
         LimitSource::GroupType => "group type",
         LimitSource::Group => "group",
         LimitSource::App => "app",
+        LimitSource::Agreed => "agreed",
     };
     named(kind, id)
 }
@@ -60,6 +61,9 @@ pub fn bought(item: Option<&purchase::Item>) -> String {
     match item {
         Some(purchase::Item::EditionId(id)) => named("edition", id),
         Some(purchase::Item::AddOnId(id)) => named("add-on", id),
+        Some(purchase::Item::AgreedLimit(agreed)) => {
+            format!("limit {} {}", agreed.limit_id, limit(agreed.limit))
+        }
         None => "?".into(),
     }
 }
@@ -125,6 +129,7 @@ mod tests {
     fn sources_are_named() {
         assert_eq!(source(LimitSource::AddOn, "members-2000"), "add-on members-2000");
         assert_eq!(source(LimitSource::App, ""), "app");
+        assert_eq!(source(LimitSource::Agreed, "order-7"), "agreed order-7");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Item {
     Edition,
     /// An add-on that was bought.
     AddOn,
+    /// An agreed limit that was bought.
+    AgreedLimit,
     /// A purchase that was refunded.
     Refund,
     /// Users who logged in.
@@ -46,7 +48,7 @@ pub enum Item {
 pub struct Line {
     /// Kind of the line.
     pub item: Item,
-    /// Id of the edition, add-on, purchase or region; empty for other kinds.
+    /// Id of the edition, add-on, limit, purchase or region; empty for other kinds.
     pub item_id: String,
     /// A sentence for people.
     pub description: String,

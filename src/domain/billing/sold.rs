@@ -1,9 +1,11 @@
 //! Statement lines of purchases and refunds in a month.
 
 use super::{BillingInputs, Item, Line, input};
+use crate::domain::agreed::AgreedLimit;
+use crate::domain::calendar::Zone;
 use crate::domain::catalog::Catalog;
 use crate::domain::month::Month;
-use crate::domain::purchase::{Item as Bought, Purchase, Refund};
+use crate::domain::purchase::{Item as Bought, Period, Purchase, Refund};
 use crate::domain::refund::Remaining;
 use crate::domain::selling::{FeeRule, RefundRule};
 use crate::domain::terms::Terms;
@@ -37,15 +39,10 @@ pub fn lines(books: &BillingInputs<'_>, month: Month) -> Vec<Line> {
             item_id,
             description: format!(
                 "{name}, {} bought {}",
-                months_of(purchase),
+                term_of(purchase),
                 zone.day_of(purchase.at)
             ),
-            inputs: vec![
-                input("request_id", &purchase.request_id),
-                input("months", purchase.months),
-                input("valid_from", zone.show(valid.from)),
-                input("valid_until", zone.show(valid.until)),
-            ],
+            inputs: inputs(zone, purchase, *valid),
             formula,
             quantity,
             unit_price_fen: Some(unit_price_fen),
@@ -104,6 +101,9 @@ fn named(catalog: &Catalog, purchase: &Purchase) -> (Item, String, String) {
         label.or(carried).cloned().unwrap_or_else(|| id.to_owned())
     };
     match &purchase.item {
+        Bought::Limit(AgreedLimit { limit_id, limit, .. }) => {
+            (Item::AgreedLimit, limit_id.to_string(), format!("Agreed limit {limit_id}: {limit}"))
+        }
         Bought::AddOn(id) => {
             let name = label(id.as_str(), catalog.add_on(id.as_str()).map(|it| &it.label));
             (Item::AddOn, id.to_string(), format!("Add-on {name}"))
@@ -119,6 +119,9 @@ fn named(catalog: &Catalog, purchase: &Purchase) -> (Item, String, String) {
 
 /// Returns whether the price is that of a month for each month, and its computation in words.
 fn price_of(purchase: &Purchase) -> (bool, String) {
+    if purchase.conditions.is_price_agreed || matches!(purchase.item, Bought::Limit(_)) {
+        return (false, "the agreed price".to_owned());
+    }
     let selling = match purchase.terms.as_deref() {
         Some(Terms::Edition(edition)) => Some(&edition.selling),
         Some(Terms::AddOn(add_on)) => Some(&add_on.selling),
@@ -136,9 +139,24 @@ fn price_of(purchase: &Purchase) -> (bool, String) {
     }
 }
 
-fn months_of(purchase: &Purchase) -> String {
-    match purchase.months {
-        1 => "1 month,".to_owned(),
-        months => format!("{months} months,"),
+fn term_of(purchase: &Purchase) -> String {
+    match (&purchase.item, purchase.months) {
+        (Bought::Limit(AgreedLimit { last_day: Some(day), .. }), _) => format!("through {day},"),
+        (_, 1) => "1 month,".to_owned(),
+        (_, months) => format!("{months} months,"),
     }
+}
+
+/// Returns the figures of a purchase.
+fn inputs(zone: Zone, purchase: &Purchase, valid: Period) -> Vec<(String, String)> {
+    let mut inputs = vec![input("request_id", &purchase.request_id)];
+    if purchase.months > 0 {
+        inputs.push(input("months", purchase.months));
+    }
+    inputs.push(input("valid_from", zone.show(valid.from)));
+    inputs.push(input("valid_until", zone.show(valid.until)));
+    if let Bought::Limit(agreed) = &purchase.item {
+        inputs.push(input("note", &agreed.note));
+    }
+    inputs
 }

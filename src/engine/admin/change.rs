@@ -7,8 +7,9 @@ use serde_json::json;
 use super::AdminError;
 use crate::directory::AppRecord;
 use crate::directory::audit_change::{RetentionRequest, to_text};
+use crate::domain::agreed::{AgreedLimit, AgreedOrder};
 use crate::domain::audit::Action;
-use crate::domain::calendar::Zone;
+use crate::domain::calendar::{Day, Zone};
 use crate::domain::exchange::{ExchangeOrder, Exchanged};
 use crate::domain::id::{AppId, RequestId};
 use crate::domain::purchase::{Item, Order, Purchase, Sales};
@@ -32,12 +33,14 @@ pub struct Change {
 pub enum ChangeKind {
     /// Register the app.
     Create,
-    /// Sell an edition or add-on.
+    /// Sell an edition or add-on, or agree a limit.
     Purchase {
         /// The item.
         order: Order,
-        /// Number of months.
+        /// Number of months; 0 for an agreed limit with a last day.
         months: u32,
+        /// Agreed price, in fen; `None`: that of the catalog, and 0 for an agreed limit.
+        price_fen: Option<i64>,
     },
     /// End a purchase and pay back its remaining value.
     Refund {
@@ -94,6 +97,7 @@ impl Change {
             ChangeKind::Purchase { order: Order::Edition(_), .. } => Action::PurchaseEdition,
             ChangeKind::Purchase { order: Order::Renewal, .. } => Action::RenewEdition,
             ChangeKind::Purchase { order: Order::AddOn(_), .. } => Action::GrantAddOn,
+            ChangeKind::Purchase { order: Order::Limit(_), .. } => Action::GrantLimit,
             ChangeKind::Refund { .. } => Action::RefundPurchase,
             ChangeKind::Exchange(ExchangeOrder { items: Exchanged::Edition(_), .. }) => {
                 Action::ChangeEdition
@@ -110,12 +114,17 @@ impl Change {
         let effective_at = self.effective_at.map(|at| zone.show(at));
         let mut request = match &self.what {
             ChangeKind::Create => json!({}),
-            ChangeKind::Purchase { order: Order::Edition(id), months } => {
-                json!({"edition_id": id, "months": months})
-            }
-            ChangeKind::Purchase { order: Order::Renewal, months } => json!({"months": months}),
-            ChangeKind::Purchase { order: Order::AddOn(id), months } => {
-                json!({"add_on_id": id, "months": months})
+            ChangeKind::Purchase { order, months, price_fen } => {
+                let mut request = match order {
+                    Order::Edition(id) => json!({"edition_id": id, "months": months}),
+                    Order::Renewal => json!({"months": months}),
+                    Order::AddOn(id) => json!({"add_on_id": id, "months": months}),
+                    Order::Limit(order) => limit_request(order, *months),
+                };
+                if let Some(price_fen) = price_fen {
+                    request["price_fen"] = (*price_fen).into();
+                }
+                request
             }
             ChangeKind::Refund { purchase } => json!({"purchase_request_id": purchase.as_str()}),
             ChangeKind::Exchange(order) => exchange_request(order),
@@ -174,7 +183,8 @@ impl Change {
                 compare("days", &record.retentions[index].days.to_string(), &days.to_string());
             }
             (ChangeKind::Exchange(order), ChangeResult::Exchange(index)) => {
-                let Purchase { item, months, .. } = &sales.purchases[index];
+                let made = &sales.purchases[index];
+                let Purchase { item, months, .. } = made;
                 match (item, &order.items) {
                     (Item::Edition(name), Exchanged::Edition(id)) => {
                         compare("edition_id", name.as_str(), id);
@@ -187,9 +197,12 @@ impl Change {
                     _ => return None,
                 }
                 compare("months", &months.to_string(), &order.months.to_string());
+                let [before, now] = [made.agreed_price_fen(), order.price_fen].map(price);
+                compare("price_fen", &before, &now);
             }
-            (ChangeKind::Purchase { order, months }, ChangeResult::Purchase(index)) => {
-                let Purchase { item, months: before, .. } = &sales.purchases[index];
+            (ChangeKind::Purchase { order, months, price_fen }, ChangeResult::Purchase(index)) => {
+                let made = &sales.purchases[index];
+                let Purchase { item, months: before, .. } = made;
                 match (item, order) {
                     (Item::Edition(name), Order::Edition(id)) => {
                         compare("edition_id", name.as_str(), id);
@@ -198,9 +211,18 @@ impl Change {
                         compare("add_on_id", name.as_str(), id);
                     }
                     (Item::Renewal(_) | Item::Restart(_), Order::Renewal) => {}
+                    (Item::Limit(made), Order::Limit(order)) => {
+                        compare("limit_id", &made.limit_id.to_string(), &order.limit_id);
+                        compare("limit", &made.limit.to_string(), &order.limit.to_string());
+                        compare("note", &made.note, &order.note);
+                        let [before, now] = [made.last_day, order.last_day].map(day);
+                        compare("until_date", &before, &now);
+                    }
                     _ => return None,
                 }
                 compare("months", &before.to_string(), &months.to_string());
+                let [before, now] = [made.agreed_price_fen(), *price_fen].map(price);
+                compare("price_fen", &before, &now);
             }
             _ => return None,
         }
@@ -241,12 +263,9 @@ fn used_for(record: &AppRecord, id: &RequestId) -> Option<(ChangeResult, Timesta
 /// Returns the ids of the items that were exchanged for a purchase, by its index, each once and in
 /// the order of their refunds; none if it was no exchange.
 fn exchanged(sales: &Sales, purchase: usize) -> impl Iterator<Item = &str> {
-    let items = sales.exchanged_for(purchase).map(|(_, refund)| {
-        match &sales.purchases[refund.purchase].item {
-            Item::Edition(name) | Item::Renewal(name) | Item::Restart(name) | Item::AddOn(name) => {
-                name.as_str()
-            }
-        }
+    // No exchange refunds an agreed limit.
+    let items = sales.exchanged_for(purchase).filter_map(|(_, refund)| {
+        sales.purchases[refund.purchase].item.named().map(|(_, name)| name.as_str())
     });
     let mut items: Vec<&str> = items.collect();
     items.dedup();
@@ -265,7 +284,32 @@ fn exchange_request(order: &ExchangeOrder) -> serde_json::Value {
     if let Some(max_sum_fen) = order.max_sum_fen {
         request["max_sum_fen"] = max_sum_fen.into();
     }
+    if let Some(price_fen) = order.price_fen {
+        request["price_fen"] = price_fen.into();
+    }
     request
+}
+
+/// Returns the request of an agreed limit as JSON.
+fn limit_request(order: &AgreedOrder, months: u32) -> serde_json::Value {
+    let AgreedOrder { limit_id, limit, last_day, note } = order;
+    let limit = limit.finite().map_or_else(|| json!("unlimited"), |number| json!(number));
+    let mut request = json!({"limit_id": limit_id, "limit": limit, "note": note});
+    match last_day {
+        Some(day) => request["until_date"] = day.to_string().into(),
+        None => request["months"] = months.into(),
+    }
+    request
+}
+
+/// Formats an agreed price for the comparison of two requests.
+fn price(fen: Option<i64>) -> String {
+    fen.map_or_else(|| "none".to_owned(), |fen| fen.to_string())
+}
+
+/// Formats a last valid day for the comparison of two requests.
+fn day(day: Option<Day>) -> String {
+    day.map_or_else(|| "none".to_owned(), |day| day.to_string())
 }
 
 fn bought(purchase: &Purchase) -> String {
@@ -273,6 +317,10 @@ fn bought(purchase: &Purchase) -> String {
         Item::Edition(name) => format!("edition \"{name}\""),
         Item::Renewal(name) | Item::Restart(name) => format!("a renewal of edition \"{name}\""),
         Item::AddOn(name) => format!("add-on \"{name}\""),
+        Item::Limit(AgreedLimit { limit_id, last_day: Some(day), .. }) => {
+            return format!("agreed limit \"{limit_id}\" until {day}");
+        }
+        Item::Limit(AgreedLimit { limit_id, .. }) => format!("agreed limit \"{limit_id}\""),
     };
     format!("{what} for {} months", purchase.months)
 }

@@ -30,8 +30,8 @@ const PREVIEW: &str = "preview";
 /// A change to be previewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PreviewChange {
-    /// A purchase for a number of months.
-    Purchase(Order, u32),
+    /// A purchase for a number of months, and the agreed price in fen, if there is one.
+    Purchase(Order, u32, Option<i64>),
     /// The refund of the purchase that this request made.
     Refund(RequestId),
     /// An exchange.
@@ -204,8 +204,9 @@ impl AdminService {
         let sales = &mut record.sales;
         let (price_fen, sum_fen) = match change {
             None => (0, 0),
-            Some(PreviewChange::Purchase(order, months)) => {
+            Some(PreviewChange::Purchase(order, months, price_fen)) => {
                 let bought = Purchase::of_order(&catalog, sales, request_id, &order, months, at)?;
+                let bought = bought.at_price(price_fen);
                 let price_fen = bought.price_fen;
                 sales.purchases.push(bought);
                 (price_fen, price_fen)

@@ -212,12 +212,12 @@ impl AdminService {
         let (request_id, sales) = (change.request_id.clone(), &mut record.sales);
         let made = match &change.what {
             ChangeKind::Create => return Err(AdminError::AppExists(record.app)),
-            ChangeKind::Purchase { order, months } => {
+            ChangeKind::Purchase { order, months, price_fen } => {
                 if sales.purchases.len() >= PURCHASES_MAX {
                     return Err(AdminError::TooManyPurchases(record.app));
                 }
                 let bought = Purchase::of_order(&catalog, sales, request_id, order, *months, at)?;
-                sales.purchases.push(bought);
+                sales.purchases.push(bought.at_price(*price_fen));
                 ChangeResult::Purchase(sales.purchases.len() - 1)
             }
             ChangeKind::Refund { purchase } => {
@@ -346,7 +346,7 @@ impl AdminService {
         let catalog = self.engine.catalog();
         let schedule = schedule(&catalog, record, now)?;
         let limits = schedule.at(now);
-        let snapshot = json!({
+        let mut snapshot = json!({
             "edition": limits.edition.as_str(),
             "service": limits.state.name(),
             "add_ons": limits.add_ons.iter().map(Name::as_str).collect::<Vec<_>>(),
@@ -354,6 +354,15 @@ impl AdminService {
             "purchases": record.sales.purchases.len(),
             "refunds": record.sales.refunds.len(),
         });
+        let agreed: serde_json::Map<_, _> = limits
+            .agreed()
+            .map(|(id, limit)| {
+                (id.to_string(), limit.finite().map_or("unlimited".into(), Into::into))
+            })
+            .collect();
+        if !agreed.is_empty() {
+            snapshot["agreed_limits"] = agreed.into();
+        }
         Ok(snapshot.to_string())
     }
 }

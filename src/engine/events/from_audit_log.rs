@@ -208,6 +208,7 @@ fn sold(item: &Item) -> (Sold, bool) {
         Item::Edition(name) => (Sold::Edition(name.clone()), false),
         Item::Renewal(name) | Item::Restart(name) => (Sold::Edition(name.clone()), true),
         Item::AddOn(name) => (Sold::AddOn(name.clone()), false),
+        Item::Limit(agreed) => (Sold::AgreedLimit(agreed.limit_id.to_string()), false),
     }
 }
 

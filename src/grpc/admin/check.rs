@@ -3,10 +3,13 @@
 use tonic::{Request, Status};
 
 use crate::access::Role;
+use crate::domain::agreed::{AgreedOrder, check_note};
 use crate::domain::audit::Actor;
+use crate::domain::calendar::Day;
 use crate::domain::exchange::{ExchangeOrder, Exchanged};
 use crate::domain::id::{AppId, GroupId, RequestId};
 use crate::domain::id_rules::IdRules;
+use crate::domain::limit::Limit;
 use crate::domain::purchase::Order;
 use crate::engine::admin::{
     Activation, Change, ChangeKind, EntryFilter, PreviewChange, PreviewRequest,
@@ -23,11 +26,12 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log records.
-const ACTIONS: [&str; 18] = [
+const ACTIONS: [&str; 19] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
     pb::GrantAddOnRequest::RPC,
+    pb::GrantLimitRequest::RPC,
     pb::RefundPurchaseRequest::RPC,
     pb::ChangeEditionRequest::RPC,
     pb::ExchangeAddOnRequest::RPC,
@@ -54,12 +58,19 @@ pub trait ChangeRequest {
     /// Takes app, request id and instant out of the request.
     fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>);
 
+    /// Returns whether it sets an agreed price.
+    fn has_price(&self) -> bool {
+        false
+    }
+
     /// Returns the requested change.
     fn what(self, fields: &mut Fields) -> Option<ChangeKind>;
 }
 
 macro_rules! asks_for_change {
-    ($($request:ident, $rpc:literal, |$it:ident, $fields:ident| $what:expr;)*) => {$(
+    ($(
+        $request:ident $(with $price:ident)?, $rpc:literal, |$it:ident, $fields:ident| $what:expr;
+    )*) => {$(
         impl ChangeRequest for pb::$request {
             const RPC: &'static str = $rpc;
 
@@ -67,6 +78,10 @@ macro_rules! asks_for_change {
                 let (app, id) = (&mut self.app_id, &mut self.request_id);
                 (std::mem::take(app), std::mem::take(id), self.effective_at.take())
             }
+
+            $(fn has_price(&self) -> bool {
+                self.$price.is_some()
+            })?
 
             fn what(self, $fields: &mut Fields) -> Option<ChangeKind> {
                 let $it = self;
@@ -78,37 +93,110 @@ macro_rules! asks_for_change {
 
 asks_for_change! {
     CreateAppRequest, "CreateApp", |_it, _fields| Some(ChangeKind::Create);
-    PurchaseEditionRequest, "PurchaseEdition", |it, fields| {
+    PurchaseEditionRequest with price_fen, "PurchaseEdition", |it, fields| {
         let order = fields.name("edition_id", it.edition_id).map(Order::Edition);
-        buy(order, fields.months("months", it.months))
+        buy(order, fields.months("months", it.months), fields.price(it.price_fen))
     };
-    RenewEditionRequest, "RenewEdition", |it, fields| {
-        buy(Some(Order::Renewal), fields.months("months", it.months))
+    RenewEditionRequest with price_fen, "RenewEdition", |it, fields| {
+        let months = fields.months("months", it.months);
+        buy(Some(Order::Renewal), months, fields.price(it.price_fen))
     };
-    GrantAddOnRequest, "GrantAddOn", |it, fields| {
+    GrantAddOnRequest with price_fen, "GrantAddOn", |it, fields| {
         let order = fields.name("add_on_id", it.add_on_id).map(Order::AddOn);
-        buy(order, fields.months("months", it.months))
+        buy(order, fields.months("months", it.months), fields.price(it.price_fen))
+    };
+    GrantLimitRequest with price_fen, "GrantLimit", |it, fields| {
+        use pb::grant_limit_request::{Term, Value};
+        let value = match it.value {
+            Some(Value::Limit(number)) => Some(Limit::Finite(number)),
+            Some(Value::Unlimited(true)) => Some(Limit::Unlimited),
+            _ => None,
+        };
+        let term = match it.term {
+            Some(Term::Months(months)) => Some(AgreedTerm::Months(months)),
+            Some(Term::UntilDate(day)) => Some(AgreedTerm::Until(day)),
+            None => None,
+        };
+        let agreed = agreed(fields, "", it.limit_id, value, term);
+        fields.check("note", check_note(&it.note));
+        let order = agreed.map(|(order, months)| {
+            (Order::Limit(AgreedOrder { note: it.note, ..order }), months)
+        });
+        let (order, months) = order.unzip();
+        buy(order, months, fields.price(it.price_fen))
     };
     RefundPurchaseRequest, "RefundPurchase", |it, fields| {
         let purchase = RequestId::try_from(it.purchase_request_id);
         Some(ChangeKind::Refund { purchase: fields.check("purchase_request_id", purchase)? })
     };
-    ChangeEditionRequest, "ChangeEdition", |it, fields| {
+    ChangeEditionRequest with price_fen, "ChangeEdition", |it, fields| {
         let items = fields.name("edition_id", it.edition_id).map(Exchanged::Edition);
-        exchange(items, fields.months("months", it.months), it.max_sum_fen)
+        let months = fields.months("months", it.months);
+        let price_fen = fields.price(it.price_fen);
+        exchange(items, months, it.max_sum_fen, price_fen).map(ChangeKind::Exchange)
     };
-    ExchangeAddOnRequest, "ExchangeAddOn", |it, fields| {
+    ExchangeAddOnRequest with price_fen, "ExchangeAddOn", |it, fields| {
         let replaced = fields.name("replaced_add_on_id", it.replaced_add_on_id);
-        let add_on = fields.name("add_on_id", it.add_on_id);
-        exchange(add_ons(replaced, add_on), fields.months("months", it.months), it.max_sum_fen)
+        let items = add_ons(replaced, fields.name("add_on_id", it.add_on_id));
+        let months = fields.months("months", it.months);
+        let price_fen = fields.price(it.price_fen);
+        exchange(items, months, it.max_sum_fen, price_fen).map(ChangeKind::Exchange)
     };
     SetMessageRetentionRequest, "SetMessageRetention", |it, _fields| {
         Some(ChangeKind::SetRetention { days: it.days })
     };
 }
 
-fn buy(order: Option<Order>, months: Option<u32>) -> Option<ChangeKind> {
-    Some(ChangeKind::Purchase { order: order?, months: months? })
+fn buy(order: Option<Order>, months: Option<u32>, price_fen: Option<i64>) -> Option<ChangeKind> {
+    Some(ChangeKind::Purchase { order: order?, months: months?, price_fen })
+}
+
+/// Time for which a limit is agreed; unchecked.
+enum AgreedTerm {
+    Months(u32),
+    Until(String),
+}
+
+/// Longest id of a limit, in bytes: the longest name of a row, and that of a type.
+const LIMIT_ID_MAX_BYTES: usize = 128;
+
+/// Checks an agreed limit whose fields have this prefix: returns its order without a note, and its
+/// months, which are 0 if it has a last day.
+fn agreed(
+    fields: &mut Fields,
+    prefix: &str,
+    limit_id: String,
+    limit: Option<Limit>,
+    term: Option<AgreedTerm>,
+) -> Option<(AgreedOrder, u32)> {
+    let field = |name: &str| format!("{prefix}{name}");
+    let length = limit_id.len();
+    let has_id = (1..=LIMIT_ID_MAX_BYTES).contains(&length);
+    if !has_id {
+        let expected = format!("must be 1-{LIMIT_ID_MAX_BYTES} bytes long, not {length}");
+        fields.wrong(field("limit_id"), expected);
+    }
+    if limit.is_none() {
+        fields.wrong(field("limit"), "must be set, or unlimited must be true");
+    }
+    let term = match term {
+        Some(AgreedTerm::Months(months)) => {
+            fields.months(&field("months"), months).map(|months| (months, None))
+        }
+        Some(AgreedTerm::Until(text)) => {
+            // Days have four digits for the year, as they are written.
+            let day = Day::parse(&text).filter(|day| day.to_string() == text);
+            let day = day.ok_or("must be a day such as 2019-12-31");
+            fields.check(&field("until_date"), day).map(|day| (0, Some(day)))
+        }
+        None => {
+            fields.wrong(field("months"), "must be set, or until_date");
+            None
+        }
+    };
+    let (months, last_day) = term?;
+    let note = String::new();
+    has_id.then_some((AgreedOrder { limit_id, limit: limit?, last_day, note }, months))
 }
 
 fn add_ons(replaced: Option<String>, add_on: Option<String>) -> Option<Exchanged> {
@@ -119,9 +207,9 @@ fn exchange(
     items: Option<Exchanged>,
     months: Option<u32>,
     max_sum_fen: Option<i64>,
-) -> Option<ChangeKind> {
-    let order = ExchangeOrder { items: items?, months: months?, max_sum_fen };
-    Some(ChangeKind::Exchange(order))
+    price_fen: Option<i64>,
+) -> Option<ExchangeOrder> {
+    Some(ExchangeOrder { items: items?, months: months?, max_sum_fen, price_fen })
 }
 
 /// Longest version of a catalog, in bytes, as in catalogs.
@@ -152,10 +240,14 @@ pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> 
 pub fn change<R: ChangeRequest>(request: Request<R>) -> Result<(Change, Actor), Status> {
     let actor = require(&request, Role::Operator, R::RPC)?;
     let owner = require(&request, Role::Owner, "effective_at");
+    let sells = require(&request, Role::Owner, "price_fen");
     let mut it = request.into_inner();
     let (app_id, request_id, effective_at) = it.head();
     if effective_at.is_some() {
         owner?;
+    }
+    if it.has_price() {
+        sells?;
     }
     let mut fields = Fields::default();
     let app = fields.app_id(app_id);
@@ -227,7 +319,12 @@ pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewReque
     let users =
         fields.user_ids("user_ids", &it.user_ids, &IdRules::WIDEST, 0..=PREVIEWED_MAX, None);
     let groups = groups(&mut fields, &it.group_ids);
-    let change = it.change.and_then(|change| previewed(&mut fields, change));
+    let price_fen = fields.price(it.price_fen);
+    let is_refund = matches!(it.change, None | Some(PbChange::RefundPurchaseRequestId(_)));
+    if price_fen.is_some() && is_refund {
+        fields.wrong("price_fen", "must be absent without a change that sells something");
+    }
+    let change = it.change.and_then(|change| previewed(&mut fields, change, price_fen));
     let everybody = it.everybody;
     let preview_request = || {
         Some(PreviewRequest { change, at, users: users?, groups: groups?, overrun_scan: everybody })
@@ -237,7 +334,11 @@ pub fn preview(it: pb::PreviewEntitlementRequest) -> Result<(AppId, PreviewReque
 }
 
 /// Checks the change of a preview; `None` if it is invalid, which is recorded.
-fn previewed(fields: &mut Fields, change: PbChange) -> Option<PreviewChange> {
+fn previewed(
+    fields: &mut Fields,
+    change: PbChange,
+    price_fen: Option<i64>,
+) -> Option<PreviewChange> {
     let (order, months) = match change {
         PbChange::PurchaseEdition(edition) => {
             let order = fields.name("purchase_edition.edition_id", edition.edition_id);
@@ -259,21 +360,33 @@ fn previewed(fields: &mut Fields, change: PbChange) -> Option<PreviewChange> {
         PbChange::ChangeEdition(edition) => {
             let id = fields.name("change_edition.edition_id", edition.edition_id);
             let months = fields.months("change_edition.months", edition.months);
-            return previewed_exchange(id.map(Exchanged::Edition), months);
+            let items = id.map(Exchanged::Edition);
+            return exchange(items, months, None, price_fen).map(PreviewChange::Exchange);
         }
         PbChange::ExchangeAddOn(it) => {
             let replaced = fields.name("exchange_add_on.replaced_add_on_id", it.replaced_add_on_id);
             let add_on = fields.name("exchange_add_on.add_on_id", it.add_on_id);
             let months = fields.months("exchange_add_on.months", it.months);
-            return previewed_exchange(add_ons(replaced, add_on), months);
+            let items = add_ons(replaced, add_on);
+            return exchange(items, months, None, price_fen).map(PreviewChange::Exchange);
+        }
+        PbChange::GrantLimit(it) => {
+            use pb::previewed_limit::{Term, Value};
+            let value = match it.value {
+                Some(Value::Limit(number)) => Some(Limit::Finite(number)),
+                Some(Value::Unlimited(true)) => Some(Limit::Unlimited),
+                _ => None,
+            };
+            let term = match it.term {
+                Some(Term::Months(months)) => Some(AgreedTerm::Months(months)),
+                Some(Term::UntilDate(day)) => Some(AgreedTerm::Until(day)),
+                None => None,
+            };
+            let agreed = agreed(fields, "grant_limit.", it.limit_id, value, term);
+            agreed.map(|(order, months)| (Order::Limit(order), months)).unzip()
         }
     };
-    Some(PreviewChange::Purchase(order?, months?))
-}
-
-fn previewed_exchange(items: Option<Exchanged>, months: Option<u32>) -> Option<PreviewChange> {
-    let order = ExchangeOrder { items: items?, months: months?, max_sum_fen: None };
-    Some(PreviewChange::Exchange(order))
+    Some(PreviewChange::Purchase(order?, months?, price_fen))
 }
 
 fn groups(fields: &mut Fields, ids: &[String]) -> Option<Vec<GroupId>> {

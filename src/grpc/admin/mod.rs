@@ -182,6 +182,14 @@ impl AdminService for AdminApi {
         Ok(Response::new(pb::GrantAddOnResponse { purchase, app }))
     }
 
+    async fn grant_limit(
+        &self,
+        request: Request<pb::GrantLimitRequest>,
+    ) -> Result<Response<pb::GrantLimitResponse>, Status> {
+        let (purchase, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::GrantLimitResponse { purchase, app }))
+    }
+
     async fn refund_purchase(
         &self,
         request: Request<pb::RefundPurchaseRequest>,

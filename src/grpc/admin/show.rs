@@ -1,6 +1,7 @@
 //! Apps, purchases and the audit log as messages.
 
 use crate::directory::UnreadableApp;
+use crate::domain::agreed::AgreedLimit;
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Subject;
@@ -61,7 +62,12 @@ pub fn entitlement(
         changes_at: schedule.next_change(at).map(timestamp),
         valid_until: end.map(|end| timestamp(end.valid_until)),
         stops_at: end.map(|end| timestamp(end.stops_at)),
+        agreed_limit_ids: agreed_ids(limits),
     }
+}
+
+fn agreed_ids(limits: &Limits) -> Vec<String> {
+    limits.agreed().map(|(id, _)| id.to_string()).collect()
 }
 
 fn timeline(schedule: &Schedule, at: Timestamp) -> Vec<pb::Period> {
@@ -76,6 +82,7 @@ fn timeline(schedule: &Schedule, at: Timestamp) -> Vec<pb::Period> {
             edition_id: limits.edition.to_string(),
             state: state(limits).into(),
             add_on_ids: limits.add_ons.iter().map(Name::to_string).collect(),
+            agreed_limit_ids: agreed_ids(limits),
         };
         from = Some(segment.until);
         period
@@ -97,6 +104,15 @@ fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Pu
         Item::Edition(name) => (Bought::EditionId(name.to_string()), false),
         Item::Renewal(name) | Item::Restart(name) => (Bought::EditionId(name.to_string()), true),
         Item::AddOn(name) => (Bought::AddOnId(name.to_string()), false),
+        Item::Limit(AgreedLimit { limit_id, limit, last_day, note }) => {
+            let agreed = pb::AgreedLimit {
+                limit_id: limit_id.to_string(),
+                limit: limit.finite(),
+                note: note.clone(),
+                until_date: last_day.map(|day| day.to_string()).unwrap_or_default(),
+            };
+            (Bought::AgreedLimit(agreed), false)
+        }
     };
     pb::Purchase {
         request_id: purchase.request_id.to_string(),
@@ -113,6 +129,7 @@ fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Pu
             in_full: refund.in_full,
             refunded_at: Some(timestamp(refund.at)),
         }),
+        price_agreed: purchase.agreed_price_fen().is_some(),
     }
 }
 

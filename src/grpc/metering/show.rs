@@ -27,6 +27,7 @@ fn line(line: Line) -> pb::StatementLine {
     let item = match line.item {
         Item::Edition => pb::StatementItem::Edition,
         Item::AddOn => pb::StatementItem::AddOn,
+        Item::AgreedLimit => pb::StatementItem::AgreedLimit,
         Item::Refund => pb::StatementItem::Refund,
         Item::Dau => pb::StatementItem::Dau,
         Item::MessageHistory => pb::StatementItem::MessageHistory,

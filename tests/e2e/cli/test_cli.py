@@ -140,6 +140,28 @@ def test_an_exchange_costs_what_its_preview_shows(sidecar, tcp_app):
     assert rows(text)["add-ons"] == new
 
 
+def test_a_limit_is_agreed_as_its_preview_shows(sidecar, tcp_app):
+    tcp_app.register()
+    text = shown(sidecar, "admin", "preview", tcp_app.id, "--grant-limit", "groups_per_user=7",
+                 "--months", "2", "--price-fen", "1200")
+    assert "12.00 CNY" in text, text
+    text = shown(sidecar, "admin", "grant-limit", tcp_app.id, "groups_per_user", "7", "--months",
+                 "2", "--price-fen", "1200", "--note", "contract 7", "--request-id", "c7")
+    assert text.startswith("bought limit groups_per_user 7 for 2 months, 12.00 CNY: valid from ")
+    assert rows(text)["agreed"] == "groups_per_user"
+    assert re.search(r"groups_per_user +7 +agreed c7", text), text
+    until = (datetime.now(CHINA) + timedelta(days=40)).date().isoformat()
+    text = shown(sidecar, "admin", "grant-limit", tcp_app.id, "friends_per_user", "unlimited",
+                 "--until", until, "--note", "contract 8")
+    assert text.startswith("bought limit friends_per_user unlimited, 0.00 CNY: valid from ")
+    assert re.search(r"friends_per_user +unlimited +agreed ", text), text
+    refused = run(sidecar, "admin", "grant-limit", tcp_app.id, "friends_per_user", "5", "--note",
+                  "contract 9")
+    assert refused.returncode == 2
+    assert "--months" in refused.stderr
+    assert "--until" in refused.stderr
+
+
 def cells(line: str) -> int:
     """The width of a line in terminal cells."""
     return sum(2 if unicodedata.east_asian_width(it) in "WF" else 1 for it in line)

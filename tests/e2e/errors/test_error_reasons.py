@@ -67,6 +67,8 @@ SALES = [
                        "months": 1}, PRECONDITION, "ADD_ON_NOT_IN_FORCE"),
     ("ExchangeAddOn", {"replaced_add_on_id": "members-6000", "add_on_id": "members-2000",
                        "months": 1, "max_sum_fen": -60_000}, PRECONDITION, "SUM_ABOVE_MAX"),
+    ("GrantLimit", {"limit_id": "group_per_user", "limit": 5, "months": 1, "note": "contract 7"},
+     INVALID, "UNKNOWN_LIMIT"),
     ("RefundPurchase", {"purchase_request_id": "nothing"}, INVALID, "UNKNOWN_PURCHASE"),
     ("RefundPurchase", {"purchase_request_id": "{refunded}"}, PRECONDITION, "ALREADY_REFUNDED"),
     ("RefundPurchase", {"purchase_request_id": "{first}"}, PRECONDITION, "RENEWED_SINCE"),
@@ -119,6 +121,21 @@ def test_sales_without_an_edition_have_a_reason(app):
     known = app.administration.GetCatalog(admin_pb.GetCatalogRequest(), timeout=TIMEOUT_S)
     assert catalog(version=known.version, content_hash="0" * 64) == (
         INVALID, "UNKNOWN_CATALOG_CONTENT")
+
+
+def test_a_misspelled_limit_and_too_many_agreed_ones_have_a_reason(app):
+    app.register()
+    grant = lambda limit_id: app.admin(  # noqa: E731
+        "GrantLimit", limit_id=limit_id, limit=5, months=1, note="contract 7")
+    misspelled = error_of(lambda: grant("groups_per_usr"))
+    assert "did you mean \"groups_per_user\"?" in misspelled.details()
+    assert bad_fields(misspelled) == ["limit_id"]
+    for _ in range(64):
+        grant("groups_per_user")
+    assert reason_of(lambda: grant("groups_per_user")) == (PRECONDITION, "TOO_MANY_AGREED_LIMITS")
+    add_on = lambda: app.admin("GrantAddOn", add_on_id="groups-per-user-400", months=1)  # noqa: E731
+    app.admin("PurchaseEdition", edition_id="professional", months=1)
+    assert reason_of(add_on) == (PRECONDITION, "ADD_ON_RAISES_NOTHING")
 
 
 def test_groups_are_distinguished_by_reason(app):

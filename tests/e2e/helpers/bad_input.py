@@ -23,6 +23,10 @@ REQUEST_IDS = ["", "r" * 65, "é", "a\x1fb", "\x7f"]
 CATALOG_IDS = ["", "no-such-thing", "x" * 1000, "专业版", "a\nb"]
 MODES = [5, 99, -1, 2**31 - 1]
 MONTHS = [0, 25, 2**32 - 1]
+LIMITS = [1_000_000_001, 2**64 - 1]
+DAYS = ["", "2019-02-30", "someday", "2019-2-1", "12019-01-01", "2019-01-01", "2999-01-01"]
+NOTES = ["", "n" * 201, "a\nb", "\u202e"]
+PRICES_FEN = [-1, -2**63, 10**12 + 1, 2**63 - 1]
 ACCOUNTS_MAX, MEMBERS_MAX, FRIENDS_MAX = 100, 500, 1000
 TOO_MANY_ACCOUNTS, TOO_MANY_MEMBERS = 70206, 10005
 
@@ -47,6 +51,8 @@ VALID: dict[str, dict[str, Any]] = {
     "PurchaseEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
     "RenewEdition": {**APP, "request_id": "new", "months": 1},
     "GrantAddOn": {**APP, "request_id": "new", "add_on_id": "members-2000", "months": 1},
+    "GrantLimit": {**APP, "request_id": "new", "limit_id": "groups_per_user", "limit": 500,
+                   "months": 1, "note": "contract 7"},
     "RefundPurchase": {**APP, "request_id": "new", "purchase_request_id": "r"},
     "ChangeEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
     "ExchangeAddOn": {**APP, "request_id": "new", "replaced_add_on_id": "members-2000",
@@ -143,6 +149,8 @@ def _scalars() -> list[Case]:
         "replaces_group_id": GROUP_IDS[1:],
         "number": [0], "through_number": [0], "relation": [4, -1, 2**31 - 1],
         "add_on_id": CATALOG_IDS, "replaced_add_on_id": CATALOG_IDS,
+        "limit_id": CATALOG_IDS, "limit": LIMITS, "until_date": DAYS, "note": NOTES,
+        "price_fen": PRICES_FEN,
         "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
     return [
@@ -199,7 +207,7 @@ def _rules() -> list[Case]:
         return case("PreviewEntitlement", field, message, f"{field}.{part}")
 
     edition, add_on = admin_pb.PreviewedEdition, admin_pb.PreviewedAddOn
-    exchange = admin_pb.PreviewedExchange
+    exchange, limit = admin_pb.PreviewedExchange, admin_pb.PreviewedLimit
     return [
         *[preview("purchase_edition", "months", edition(edition_id="professional", months=bad))
           for bad in MONTHS],
@@ -216,6 +224,18 @@ def _rules() -> list[Case]:
         *[preview("exchange_add_on", "months", exchange(
             replaced_add_on_id="members-2000", add_on_id="members-6000", months=bad))
           for bad in MONTHS],
+        preview("grant_limit", "limit_id", limit(limit_id="", limit=5, months=1)),
+        preview("grant_limit", "limit", limit(limit_id="groups_per_user", months=1)),
+        preview("grant_limit", "limit",
+                limit(limit_id="groups_per_user", unlimited=False, months=1)),
+        preview("grant_limit", "months", limit(limit_id="groups_per_user", limit=5)),
+        *[preview("grant_limit", "months", limit(limit_id="groups_per_user", limit=5, months=bad))
+          for bad in MONTHS],
+        preview("grant_limit", "until_date",
+                limit(limit_id="groups_per_user", limit=5, until_date="someday")),
+        # The price of nothing.
+        case("PreviewEntitlement", "price_fen", 5),
+        case("GrantLimit", "unlimited", False, "limit"),
         *[case("PreviewEntitlement", "user_ids", ["a", bad], "user_ids[1]") for bad in USER_IDS],
         *[case("PreviewEntitlement", "group_ids", ["a", bad], "group_ids[1]")
           for bad in GROUP_IDS],
@@ -311,6 +331,9 @@ def _several_at_once() -> list[Case]:
         all_wrong("ExchangeAddOn", "app_id", "request_id", "replaced_add_on_id", "add_on_id",
                   "months", app_id="", request_id="", replaced_add_on_id="", add_on_id="",
                   months=25),
+        all_wrong("GrantLimit", "app_id", "request_id", "limit_id", "limit", "months", "note",
+                  "price_fen", app_id="", request_id="", limit_id="", unlimited=False, months=25,
+                  note="", price_fen=-1),
         all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
                   app_id="a b", page_size=1001, page_token="x", action="x",
                   **{"from": INSTANTS[0]}),

@@ -193,6 +193,7 @@ fn shown(preview: &Preview) -> Expected {
             Source::GroupType(_) => "type",
             Source::Group(_) => "own",
             Source::App => "app",
+            Source::Agreed(_) => "agreed",
         };
         let group_type = it.group_type.as_ref().map(ToString::to_string).unwrap_or_default();
         let key = (it.limit_id.to_string(), group_type, source.to_owned());

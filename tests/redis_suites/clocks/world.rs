@@ -93,7 +93,8 @@ impl World {
     /// An app with the professional edition from the 12th of August on.
     pub async fn register(&self, app: &AppId) {
         let at = Some(Timestamp::from_millis(AUGUST + 11 * DAY + HOUR));
-        let edition = ChangeKind::Purchase { order: order("professional"), months: 1 };
+        let edition =
+            ChangeKind::Purchase { order: order("professional"), months: 1, price_fen: None };
         for (id, what) in [("r0", ChangeKind::Create), ("r1", edition)] {
             let request_id = request_id(id);
             let change = Change { app: app.clone(), request_id, effective_at: at, what };

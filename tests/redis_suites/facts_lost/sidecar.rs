@@ -108,7 +108,12 @@ impl Sidecar {
     }
 
     pub async fn buy(&self, app: &AppId, request: &str, what: &str) -> Result<Changed, String> {
-        self.change(app, request, ChangeKind::Purchase { order: order(what), months: 1 }).await
+        self.change(
+            app,
+            request,
+            ChangeKind::Purchase { order: order(what), months: 1, price_fen: None },
+        )
+        .await
     }
 
     /// Buys with retries; returns the errors before the success.

@@ -9,60 +9,81 @@ use tonic::{Code, Response, Status};
 
 use super::connection::Client;
 
-/// An RPC, its least role, and whether the call is backdated.
+/// An RPC, the field that the call sets in addition, and the least role that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     pub rpc: &'static str,
-    pub dated_back: bool,
+    pub with: With,
     pub least: Role,
 }
 
-const fn row(rpc: &'static str, dated_back: bool, least: Role) -> Call {
-    Call { rpc, dated_back, least }
+/// A field with which a call needs a higher role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum With {
+    Plain,
+    DatedBack,
+    Priced,
+}
+
+use With::{DatedBack, Plain, Priced};
+
+const fn row(rpc: &'static str, with: With, least: Role) -> Call {
+    Call { rpc, with, least }
 }
 
 /// The table.
-pub const CALLS: [Call; 39] = [
-    row("CreateApp", false, Role::Operator),
-    row("CreateApp", true, Role::Owner),
-    row("PurchaseEdition", false, Role::Operator),
-    row("PurchaseEdition", true, Role::Owner),
-    row("RenewEdition", false, Role::Operator),
-    row("RenewEdition", true, Role::Owner),
-    row("GrantAddOn", false, Role::Operator),
-    row("GrantAddOn", true, Role::Owner),
-    row("RefundPurchase", false, Role::Operator),
-    row("RefundPurchase", true, Role::Owner),
-    row("ChangeEdition", false, Role::Operator),
-    row("ChangeEdition", true, Role::Owner),
-    row("ExchangeAddOn", false, Role::Operator),
-    row("ExchangeAddOn", true, Role::Owner),
-    row("GetApp", false, Role::Viewer),
-    row("ListApps", false, Role::Viewer),
-    row("GetCatalog", false, Role::Viewer),
-    row("PreviewEntitlement", false, Role::Viewer),
-    row("ListAuditEvents", false, Role::Viewer),
-    row("WatchEvents", false, Role::Viewer),
-    row("ListTopDenials", false, Role::Viewer),
-    row("CreateBackup", false, Role::Owner),
-    row("ActivateCatalog", false, Role::Owner),
-    row("GetStoreState", false, Role::Viewer),
-    row("AcceptStore", false, Role::Owner),
-    row("ListSetAsideOperations", false, Role::Viewer),
-    row("DeleteSetAsideOperations", false, Role::Owner),
-    row("ListJournalEntries", false, Role::Viewer),
-    row("RetryJournalEntry", false, Role::Owner),
-    row("DropJournalEntry", false, Role::Owner),
-    row("AcceptClock", false, Role::Owner),
-    row("TrackChanges", false, Role::Operator),
-    row("Reconcile", false, Role::Operator),
-    row("RecordLogins", false, Role::Operator),
-    row("ReportBandwidth", false, Role::Operator),
-    row("SetMessageRetention", false, Role::Operator),
-    row("SetMessageRetention", true, Role::Owner),
-    row("GetStatement", false, Role::Viewer),
-    row("ExportStatement", false, Role::Viewer),
+pub const CALLS: [Call; 47] = [
+    row("CreateApp", Plain, Role::Operator),
+    row("CreateApp", DatedBack, Role::Owner),
+    row("PurchaseEdition", Plain, Role::Operator),
+    row("PurchaseEdition", DatedBack, Role::Owner),
+    row("PurchaseEdition", Priced, Role::Owner),
+    row("RenewEdition", Plain, Role::Operator),
+    row("RenewEdition", DatedBack, Role::Owner),
+    row("RenewEdition", Priced, Role::Owner),
+    row("GrantAddOn", Plain, Role::Operator),
+    row("GrantAddOn", DatedBack, Role::Owner),
+    row("GrantAddOn", Priced, Role::Owner),
+    row("GrantLimit", Plain, Role::Operator),
+    row("GrantLimit", DatedBack, Role::Owner),
+    row("GrantLimit", Priced, Role::Owner),
+    row("RefundPurchase", Plain, Role::Operator),
+    row("RefundPurchase", DatedBack, Role::Owner),
+    row("ChangeEdition", Plain, Role::Operator),
+    row("ChangeEdition", DatedBack, Role::Owner),
+    row("ChangeEdition", Priced, Role::Owner),
+    row("ExchangeAddOn", Plain, Role::Operator),
+    row("ExchangeAddOn", DatedBack, Role::Owner),
+    row("ExchangeAddOn", Priced, Role::Owner),
+    row("GetApp", Plain, Role::Viewer),
+    row("ListApps", Plain, Role::Viewer),
+    row("GetCatalog", Plain, Role::Viewer),
+    row("PreviewEntitlement", Plain, Role::Viewer),
+    row("ListAuditEvents", Plain, Role::Viewer),
+    row("WatchEvents", Plain, Role::Viewer),
+    row("ListTopDenials", Plain, Role::Viewer),
+    row("CreateBackup", Plain, Role::Owner),
+    row("ActivateCatalog", Plain, Role::Owner),
+    row("GetStoreState", Plain, Role::Viewer),
+    row("AcceptStore", Plain, Role::Owner),
+    row("ListSetAsideOperations", Plain, Role::Viewer),
+    row("DeleteSetAsideOperations", Plain, Role::Owner),
+    row("ListJournalEntries", Plain, Role::Viewer),
+    row("RetryJournalEntry", Plain, Role::Owner),
+    row("DropJournalEntry", Plain, Role::Owner),
+    row("AcceptClock", Plain, Role::Owner),
+    row("TrackChanges", Plain, Role::Operator),
+    row("Reconcile", Plain, Role::Operator),
+    row("RecordLogins", Plain, Role::Operator),
+    row("ReportBandwidth", Plain, Role::Operator),
+    row("SetMessageRetention", Plain, Role::Operator),
+    row("SetMessageRetention", DatedBack, Role::Owner),
+    row("GetStatement", Plain, Role::Viewer),
+    row("ExportStatement", Plain, Role::Viewer),
 ];
+
+/// RPCs that sell or refund, beside those that name an edition or add-on.
+const OF_SALES: [&str; 2] = ["GrantLimit", "RefundPurchase"];
 
 /// RPCs on the store, or on the sidecar itself.
 const OF_STORE: [&str; 6] = [
@@ -91,7 +112,7 @@ impl Call {
     pub async fn make(self, client: &mut Client, app: &str) -> Code {
         let app_id = app.to_owned();
         let request_id = format!("{app} {}", self.rpc);
-        let effective_at = self.dated_back.then(|| {
+        let effective_at = (self.with == DatedBack).then(|| {
             let millis = SystemClock.now().as_millis() - 1;
             let nanos = i32::try_from(millis.rem_euclid(1000) * 1_000_000).expect("below 10^9");
             Timestamp { seconds: millis.div_euclid(1000), nanos }
@@ -101,40 +122,6 @@ impl Call {
                 let request = pb::CreateAppRequest { app_id, request_id, effective_at };
                 code(client.create_app(request).await)
             }
-            "PurchaseEdition" => {
-                let (edition_id, months) = ("professional".to_owned(), 1);
-                let request = pb::PurchaseEditionRequest {
-                    app_id,
-                    request_id,
-                    edition_id,
-                    months,
-                    effective_at,
-                };
-                code(client.purchase_edition(request).await)
-            }
-            "RenewEdition" => {
-                let months = 1;
-                let request = pb::RenewEditionRequest { app_id, request_id, months, effective_at };
-                code(client.renew_edition(request).await)
-            }
-            "GrantAddOn" => {
-                let (add_on_id, months) = ("members-2000".to_owned(), 1);
-                let request =
-                    pb::GrantAddOnRequest { app_id, request_id, add_on_id, months, effective_at };
-                code(client.grant_add_on(request).await)
-            }
-            "RefundPurchase" => {
-                let purchase_request_id = format!("{app} PurchaseEdition");
-                let request = pb::RefundPurchaseRequest {
-                    app_id,
-                    request_id,
-                    purchase_request_id,
-                    effective_at,
-                };
-                code(client.refund_purchase(request).await)
-            }
-            "ChangeEdition" => change_edition(client, app_id, request_id, effective_at).await,
-            "ExchangeAddOn" => exchange(client, app_id, request_id, effective_at).await,
             "GetApp" => code(client.get_app(pb::GetAppRequest { app_id }).await),
             "ListApps" => code(client.list_apps(pb::ListAppsRequest::default()).await),
             "GetCatalog" => code(client.get_catalog(pb::GetCatalogRequest {}).await),
@@ -156,7 +143,115 @@ impl Call {
             rpc if rpc.contains("Journal") || rpc.starts_with("DeleteSetAside") => {
                 self.make_of_journal(client, app_id, request_id).await
             }
+            rpc if rpc.contains("Edition") || rpc.contains("AddOn") || OF_SALES.contains(&rpc) => {
+                self.make_sale(client, app_id, request_id, effective_at).await
+            }
             _ => self.make_metering(client, app_id, request_id, effective_at).await,
+        }
+    }
+
+    async fn make_sale(
+        self,
+        client: &mut Client,
+        app_id: String,
+        request_id: String,
+        effective_at: Option<Timestamp>,
+    ) -> Code {
+        let price_fen = (self.with == Priced).then_some(1);
+        match self.rpc {
+            "PurchaseEdition" => {
+                let (edition_id, months) = ("professional".to_owned(), 1);
+                let request = pb::PurchaseEditionRequest {
+                    app_id,
+                    request_id,
+                    edition_id,
+                    months,
+                    effective_at,
+                    price_fen,
+                };
+                code(client.purchase_edition(request).await)
+            }
+            "RenewEdition" => {
+                let months = 1;
+                let request =
+                    pb::RenewEditionRequest { app_id, request_id, months, effective_at, price_fen };
+                code(client.renew_edition(request).await)
+            }
+            "GrantAddOn" => {
+                let (add_on_id, months) = ("members-2000".to_owned(), 1);
+                let request = pb::GrantAddOnRequest {
+                    app_id,
+                    request_id,
+                    add_on_id,
+                    months,
+                    effective_at,
+                    price_fen,
+                };
+                code(client.grant_add_on(request).await)
+            }
+            _ => self.make_other_sale(client, app_id, request_id, effective_at).await,
+        }
+    }
+
+    async fn make_other_sale(
+        self,
+        client: &mut Client,
+        app_id: String,
+        request_id: String,
+        effective_at: Option<Timestamp>,
+    ) -> Code {
+        let price_fen = (self.with == Priced).then_some(1);
+        match self.rpc {
+            "GrantLimit" => {
+                let request = pb::GrantLimitRequest {
+                    app_id,
+                    request_id,
+                    limit_id: "groups_per_user".to_owned(),
+                    value: Some(pb::grant_limit_request::Value::Limit(500)),
+                    term: Some(pb::grant_limit_request::Term::Months(1)),
+                    price_fen,
+                    note: "contract 7".to_owned(),
+                    effective_at,
+                };
+                code(client.grant_limit(request).await)
+            }
+            "RefundPurchase" => {
+                let purchase_request_id = format!("{app_id} PurchaseEdition");
+                let request = pb::RefundPurchaseRequest {
+                    app_id,
+                    request_id,
+                    purchase_request_id,
+                    effective_at,
+                };
+                code(client.refund_purchase(request).await)
+            }
+            "ChangeEdition" => {
+                let (edition_id, months) = ("professional".to_owned(), 1);
+                let request = pb::ChangeEditionRequest {
+                    app_id,
+                    request_id,
+                    edition_id,
+                    months,
+                    max_sum_fen: None,
+                    effective_at,
+                    price_fen,
+                };
+                code(client.change_edition(request).await)
+            }
+            "ExchangeAddOn" => {
+                let request = pb::ExchangeAddOnRequest {
+                    app_id,
+                    request_id,
+                    replaced_add_on_id: "members-2000".to_owned(),
+                    add_on_id: "members-6000".to_owned(),
+                    months: 1,
+                    max_sum_fen: None,
+                    effective_at,
+                    price_fen,
+                };
+                code(client.exchange_add_on(request).await)
+            }
+            other => panic!("no RPC {other}"),
         }
     }
 
@@ -261,41 +356,6 @@ impl Call {
             _ => u64::from(self.least > Role::Viewer),
         }
     }
-}
-
-async fn change_edition(
-    client: &mut Client,
-    app_id: String,
-    request_id: String,
-    effective_at: Option<Timestamp>,
-) -> Code {
-    let request = pb::ChangeEditionRequest {
-        app_id,
-        request_id,
-        edition_id: "professional".to_owned(),
-        months: 1,
-        max_sum_fen: None,
-        effective_at,
-    };
-    code(client.change_edition(request).await)
-}
-
-async fn exchange(
-    client: &mut Client,
-    app_id: String,
-    request_id: String,
-    effective_at: Option<Timestamp>,
-) -> Code {
-    let request = pb::ExchangeAddOnRequest {
-        app_id,
-        request_id,
-        replaced_add_on_id: "members-2000".to_owned(),
-        add_on_id: "members-6000".to_owned(),
-        months: 1,
-        max_sum_fen: None,
-        effective_at,
-    };
-    code(client.exchange_add_on(request).await)
 }
 
 /// Activates the catalog that is in force.

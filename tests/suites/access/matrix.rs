@@ -6,7 +6,7 @@ use prost_reflect::DescriptorPool;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::calls::{CALLS, Call, last_change};
+use super::calls::{CALLS, Call, With, last_change};
 use super::certificates::Authority;
 use super::connection::{Client, client, encrypted, plain, tls_config, unix};
 use super::sidecar::{Flag, ROLES, Sidecar, TokenFile, flag};
@@ -89,7 +89,7 @@ async fn prepare(call: Call, owner: &mut Client, app: &str) {
         _ => &["CreateApp"],
     };
     for rpc in before {
-        let call = Call { rpc, dated_back: false, least: Role::Operator };
+        let call = Call { rpc, with: With::Plain, least: Role::Operator };
         assert_eq!(call.make(owner, app).await, Code::Ok, "{call:?}");
     }
     // A backdated change must not be dated before the last one.
@@ -103,8 +103,11 @@ fn the_table_names_every_rpc() {
     let services = services.map(|name| pool.get_service_by_name(name).expect("the service"));
     for method in services.iter().flat_map(prost_reflect::ServiceDescriptor::methods) {
         let rows = CALLS.iter().filter(|call| call.rpc == method.name()).count();
-        let dated = method.input().get_field_by_name("effective_at").is_some();
-        assert_eq!(rows, 1 + usize::from(dated), "{}", method.name());
+        let has = |field| method.input().get_field_by_name(field).is_some();
+        // A preview sells nothing.
+        let is_preview = method.name() == "PreviewEntitlement";
+        let fields = ["effective_at", "price_fen"].iter().filter(|it| has(it) && !is_preview);
+        assert_eq!(rows, 1 + fields.count(), "{}", method.name());
     }
 }
 

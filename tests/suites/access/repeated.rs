@@ -28,6 +28,7 @@ async fn a_change_with_a_lost_reply_is_retried_with_its_request_id() {
             vec!["purchase-edition", &app, "professional", "--months", "1"],
             vec!["renew-edition", &app, "--months", "1"],
             vec!["grant-add-on", &app, "members-2000", "--months", "1"],
+            vec!["grant-limit", &app, "groups_per_user", "900", "--months", "1", "--note", "c7"],
             vec!["exchange-add-on", &app, "members-2000", "members-6000", "--months", "1"],
             vec!["set-message-retention", &app, "30"],
         ] {
@@ -42,7 +43,7 @@ async fn a_change_with_a_lost_reply_is_retried_with_its_request_id() {
             assert!(end.is_ok(), "{change:?}: {end:?}");
             assert_eq!(proxy.dropped() - before, lost, "{change:?}");
         }
-        assert_eq!(purchases(&sidecar, &app).await, 4, "each was made once");
+        assert_eq!(purchases(&sidecar, &app).await, 5, "each was made once");
     }
     // A refund with a given request id.
     let refund = ["refund-purchase", "lost-1", "none", "--request-id", "mine"];

@@ -247,7 +247,8 @@ impl World {
     }
 
     pub async fn buy(&self, of: &str, id: &str, what: &str) -> Result<Changed, AdminError> {
-        self.change(of, id, ChangeKind::Purchase { order: order(what), months: 1 }).await
+        self.change(of, id, ChangeKind::Purchase { order: order(what), months: 1, price_fen: None })
+            .await
     }
 
     pub async fn log_in(&self, of: &str, at: Option<i64>) -> Result<Metered, LedgerError> {

@@ -18,7 +18,7 @@ type Orders<'a> = &'a [(&'a str, &'a str, u32)];
 
 /// The built-in catalog with an edition above Professional, 1,999.00 CNY, and one below it, 499.00
 /// CNY and without add-ons.
-fn catalog() -> Catalog {
+pub fn catalog() -> Catalog {
     let mut catalog = imquota::catalog::builtin();
     let invented = |id: &str, price, add_ons_allowed, limits: [Limit; 5]| Edition {
         id: id.into(),

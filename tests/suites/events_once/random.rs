@@ -96,7 +96,7 @@ async fn step(
             8 => (Order::AddOn(3), "members-2000"),
             _ => (Order::AddOn(0), "groups-per-user-400"),
         };
-        let what = ChangeKind::Purchase { order: order(name), months };
+        let what = ChangeKind::Purchase { order: order(name), months, price_fen: None };
         (what, of.change(passed, |bought| bought.order(&BUILT_IN, wanted, months, at).is_ok()))
     };
     let is_purchase = !matches!(what, ChangeKind::Refund { .. });
