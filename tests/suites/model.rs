@@ -10,6 +10,7 @@
 //!
 //! A failure prints its seed; `IMQUOTA_SEED=...` repeats the run.
 
+mod agreed;
 mod allowed;
 mod billing;
 mod calendar;
@@ -160,6 +161,8 @@ const WITH_SMALL_LIMITS: &[(&str, u64)] = &[
     ("edition changed in grace", 3),
     ("edition changed to a later one", 20),
     ("edition changed to an earlier one", 10),
+    ("limit agreed", 20),
+    ("agreed limit in force", 500),
     ("add-on exchanged", 10),
     ("add-on exchanged for a cheaper one", 3),
     ("both daily limits at once", 2),

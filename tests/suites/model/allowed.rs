@@ -9,6 +9,8 @@ pub struct Allowed {
     pub state: State,
     /// True if an add-on raises a limit.
     pub raised: bool,
+    /// True if an agreed limit is in force.
+    pub agreed: bool,
     pub accounts: u64,
     pub friends: u64,
     pub groups: u64,

@@ -32,6 +32,9 @@ impl Coverage {
         if allowed.raised {
             self.hit("add-on raises");
         }
+        if allowed.agreed {
+            self.hit("agreed limit in force");
+        }
         let told = match told {
             Ok(told) => told,
             Err(fault) => return self.hit(format!("fault {fault:?}")),

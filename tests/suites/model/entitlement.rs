@@ -1,8 +1,10 @@
 //! The model's own record of purchases, and their limits at an instant.
 
+use super::agreed::{self, Agreed, AgreedRun};
 use super::allowed::Allowed;
 use super::calendar::{DAY_MILLIS, day_of, first_day_after, start_of};
-use super::rules::{FREE, GRACE_DAYS, Raises, Rules};
+use super::conditions::{Conditions, FREELY};
+use super::rules::{GRACE_DAYS, Raises, Rules};
 
 /// Within that number of days after the purchase a refund is the whole price, once.
 const FULL_REFUND_DAYS: i64 = 5;
@@ -23,6 +25,11 @@ enum Bought {
         at: i64,
         months: u32,
         add_on: usize,
+    },
+    Agreed {
+        at: i64,
+        months: u32,
+        agreed: Agreed,
     },
     /// Ends a purchase, by its number.
     Refund {
@@ -94,6 +101,7 @@ pub struct Purchases {
     sold: Vec<Sold>,
     runs: Vec<Run>,
     add_ons: Vec<AddOnRun>,
+    agreed: Vec<AgreedRun>,
     refunded_in_full: bool,
 }
 
@@ -128,6 +136,12 @@ impl Purchases {
         self.all.push(bought);
         self.work_out(rules);
         Ok(())
+    }
+
+    /// Agrees a limit.
+    pub fn agree(&mut self, rules: &Rules, agreed: Agreed, months: u32, at: i64) {
+        self.all.push(Bought::Agreed { at, months, agreed });
+        self.work_out(rules);
     }
 
     /// The number of purchases.
@@ -211,7 +225,7 @@ impl Purchases {
                 self.check_conditions(rules, bought)?;
                 self.all.push(bought);
                 for run in self.add_ons.clone() {
-                    let useless = !raises(rules, edition, run.add_on);
+                    let useless = !rules.raises(edition, run.add_on);
                     if run.from <= at && at < run.until && useless {
                         paid_back += self.pay_back(rules, run.purchase, at);
                     }
@@ -262,7 +276,7 @@ impl Purchases {
             Bought::Renewal { months, .. } => {
                 (months, rules.editions[self.last_edition()].conditions)
             }
-            Bought::Refund { .. } => return Ok(()),
+            Bought::Agreed { .. } | Bought::Refund { .. } => return Ok(()),
         };
         conditions.check(months, self.all.iter().any(is_same))
     }
@@ -278,7 +292,10 @@ impl Purchases {
             }
             _ => {}
         }
-        if !raises(rules, self.last_edition(), add_on) {
+        if agreed::hides(&self.agreed, rules.add_ons[add_on].raises, at) {
+            return Err("which an agreed limit");
+        }
+        if !rules.raises(self.last_edition(), add_on) {
             return Err("already");
         }
         let kind = rules.add_ons[add_on].raises;
@@ -293,6 +310,7 @@ impl Purchases {
     fn work_out(&mut self, rules: &Rules) {
         self.runs.clear();
         self.add_ons.clear();
+        self.agreed.clear();
         self.sold.clear();
         for bought in self.all.clone() {
             let number = self.sold.len();
@@ -320,6 +338,13 @@ impl Purchases {
                     self.add_ons.push(AddOnRun { add_on, purchase: number, from: at, until });
                     (at, months, rules.add_ons[add_on].price(), at, until)
                 }
+                Bought::Agreed { at, months, agreed } => {
+                    let until = start_of(first_day_after(day_of(at), months, rules.sale.same_day));
+                    self.agreed.push(AgreedRun { agreed, purchase: number, from: at, until });
+                    // Its price is for the whole time.
+                    let conditions = Conditions { price_of: Some((1, agreed.fen)), ..FREELY };
+                    (at, 1, (agreed.fen, conditions), at, until)
+                }
                 Bought::Refund { purchase, at } => {
                     self.take_back(rules, purchase, at);
                     continue;
@@ -334,6 +359,10 @@ impl Purchases {
         let sold = &mut self.sold[purchase];
         sold.refunded = true;
         if let Some(run) = self.add_ons.iter_mut().find(|run| run.purchase == purchase) {
+            run.until = at;
+            return;
+        }
+        if let Some(run) = self.agreed.iter_mut().find(|run| run.purchase == purchase) {
             run.until = at;
             return;
         }
@@ -384,6 +413,7 @@ impl Purchases {
         let mut allowed = Allowed {
             state,
             raised: false,
+            agreed: false,
             accounts: rule.accounts,
             friends: rule.friends,
             groups: rule.groups,
@@ -407,6 +437,9 @@ impl Purchases {
                 allowed.raised |= add_on.to > *limit;
                 *limit = add_on.to.max(*limit);
             }
+        }
+        if state != State::Stopped {
+            agreed::apply(&self.agreed, &mut allowed, at);
         }
         allowed
     }
@@ -435,22 +468,11 @@ impl Purchases {
     pub fn boundaries(&self, at: i64) -> Vec<i64> {
         let editions = self.runs.iter().flat_map(|run| [run.until, run.stops_at]);
         let all = editions.chain(self.add_ons.iter().map(|run| run.until));
+        let all = all.chain(self.agreed.iter().map(|run| run.until));
         let mut later: Vec<i64> = all.filter(|boundary| *boundary > at).collect();
         later.sort_unstable();
         later
     }
-}
-
-/// True if an add-on raises its limit under an edition.
-fn raises(rules: &Rules, edition: usize, add_on: usize) -> bool {
-    let (rule, add_on) = (&rules.editions[edition], &rules.add_ons[add_on]);
-    let limit = match add_on.raises {
-        Raises::Groups => rule.groups,
-        Raises::Members => rule.members,
-        Raises::MembersOf(kind) => rule.qualified.members[kind].unwrap_or(FREE),
-        Raises::AvRooms => rule.av_rooms,
-    };
-    rule.add_ons && add_on.to > limit
 }
 
 impl Run {

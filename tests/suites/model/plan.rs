@@ -5,11 +5,13 @@
 
 use imquota::domain::decision::Mode;
 
+use super::agreed::{Agreeable, Agreed};
 use super::calendar::DAY_MILLIS;
 use super::endings::End;
 use super::entitlement::{Order, State, Swap};
 use super::holds::{Ask, Kind, PARTS};
 use super::operation::{Group, How, Op, User};
+use super::rules::{AV_ROOM, FREE, Rules};
 use super::state::App;
 use crate::support::Rng;
 
@@ -284,6 +286,30 @@ pub fn exchange(rng: &mut Rng, app: &App, editions: usize, now: i64) -> Option<(
         Swap::AddOn(replaced, rng.below(6))
     };
     Some((swap, months))
+}
+
+/// The next limit to agree for an app, if one is due, and its months. Only with small limits: the
+/// numbers are small.
+pub fn agreed(rng: &mut Rng, rules: &Rules) -> Option<(Agreed, u32)> {
+    if rng.below(1000) >= 3 || rules.editions[0].accounts > 20 {
+        return None;
+    }
+    let kind = rng.below(rules.kinds.len());
+    let limits = [
+        Agreeable::Accounts,
+        Agreeable::Friends,
+        Agreeable::Groups,
+        Agreeable::Members,
+        // Members of the other types are not tracked.
+        Agreeable::MembersOf(rng.below(AV_ROOM)),
+        Agreeable::AvRooms,
+        Agreeable::AllGroups,
+        Agreeable::PerDay,
+        Agreeable::PerDayOf(kind),
+    ];
+    let number = if rng.percent(15) { FREE } else { rng.between(1, 12).unsigned_abs() };
+    let agreed = Agreed { limit: *rng.pick(&limits), number, fen: rng.between(0, 100_000) };
+    Some((agreed, u32::try_from(rng.between(1, 3)).expect("small")))
 }
 
 /// The number of the purchase to refund next, if any.

@@ -97,6 +97,20 @@ pub struct Rules {
     pub sale: SaleRules,
 }
 
+impl Rules {
+    /// True if an add-on raises its limit under an edition.
+    pub fn raises(&self, edition: usize, add_on: usize) -> bool {
+        let (rule, add_on) = (&self.editions[edition], &self.add_ons[add_on]);
+        let limit = match add_on.raises {
+            Raises::Groups => rule.groups,
+            Raises::Members => rule.members,
+            Raises::MembersOf(kind) => rule.qualified.members[kind].unwrap_or(FREE),
+            Raises::AvRooms => rule.av_rooms,
+        };
+        rule.add_ons && add_on.to > limit
+    }
+}
+
 /// Days of grace after the last valid day of an edition.
 pub const GRACE_DAYS: i64 = 7;
 

@@ -1,11 +1,16 @@
 //! Purchases, refunds and exchanges, in the engine and in the model.
 
+use imquota::domain::agreed::AgreedOrder;
 use imquota::domain::exchange::ExchangeOrder;
+use imquota::domain::limit::Limit;
+use imquota::domain::purchase as ordered;
 use imquota::engine::admin::{ChangeKind, PreviewChange, PreviewRequest};
 
+use super::agreed::Agreed;
 use super::driver::Run;
 use super::entitlement::{Order, State, Swap};
 use super::plan;
+use super::rules::FREE;
 use crate::support;
 
 impl Run {
@@ -31,10 +36,32 @@ impl Run {
                 self.order(index, &request, order, months).await;
             } else if let Some((swap, months)) = plan::exchange(&mut self.rng, app, editions, now) {
                 self.exchange(index, &request, swap, months).await;
+            } else if let Some((agreed, months)) = plan::agreed(&mut self.rng, self.setup.rules) {
+                self.agree(index, &request, agreed, months).await;
             } else if let Some(number) = plan::refund(&mut self.rng, &self.apps[index]) {
                 self.refund(index, &request, number).await;
             }
         }
+    }
+
+    async fn agree(&mut self, index: usize, request: &str, agreed: Agreed, months: u32) {
+        let (now, rules) = (self.now(), self.setup.rules);
+        self.apps[index].purchases.agree(rules, agreed, months, now);
+        let order = ordered::Order::Limit(AgreedOrder {
+            limit_id: agreed.limit.id(rules),
+            limit: if agreed.number == FREE {
+                Limit::Unlimited
+            } else {
+                Limit::Finite(agreed.number)
+            },
+            last_day: None,
+            note: "agreed".to_owned(),
+        });
+        let change = ChangeKind::Purchase { order, months, price_fen: Some(agreed.fen) };
+        let done = self.service.change(&self.ids[index], request, change).await;
+        assert!(done.is_ok(), "{}: {agreed:?}: {done:?}", self.place(index));
+        self.sold[index].push(request.to_owned());
+        self.coverage.hit("limit agreed");
     }
 
     async fn refund(&mut self, index: usize, request: &str, number: usize) {
@@ -142,7 +169,7 @@ impl Run {
             _ => panic!("{place}: {order:?} for {months}: expected {expected:?}, got {done:?}"),
         }
         match expected {
-            Ok(_) => self.sold[index].push(request.to_owned()),
+            Ok(()) => self.sold[index].push(request.to_owned()),
             Err(words) => self.coverage.hit(format!("refused: {words}")),
         }
         self.coverage.hit(match (order, before, expected) {
