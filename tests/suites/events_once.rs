@@ -13,9 +13,13 @@ use crate::support::{ManualClock, actor, app, exchange, order, redis_options, re
 use imquota::clock::SystemClock;
 use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
+use imquota::domain::agreed::AgreedOrder;
+use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
 use imquota::domain::event::{Event, EventKind, NumberedEvent};
 use imquota::domain::id::AppId;
+use imquota::domain::limit::Limit;
+use imquota::domain::purchase::Order;
 use imquota::domain::time::Timestamp;
 use imquota::engine::admin::{Administration, Change, ChangeKind};
 use imquota::engine::events::EventPublisher;
@@ -168,6 +172,51 @@ async fn ends_are_published_in_time_and_a_renewal_postpones_them() {
     let told = world.told(last - 2).await;
     let instants: Vec<_> = told.iter().map(|it| it.event.at.as_millis()).collect();
     assert_eq!(instants, [MARCH_12 + 31 * DAY, MARCH_12 + 38 * DAY]);
+}
+
+/// An agreed limit is a purchase with reminders and an end of its own; a refund is its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agreed_limit_is_published_as_a_purchase_and_its_end() {
+    let world = World::new();
+    let (sidecar, app) = (world.sidecar(), app("demo"));
+    world.tell(&sidecar).await;
+    sidecar.change(&app, "create", ChangeKind::Create).await;
+    let agreed = |until| {
+        let order = Order::Limit(AgreedOrder {
+            limit_id: "groups_per_user".to_owned(),
+            limit: Limit::Finite(500),
+            last_day: Day::parse(until),
+            note: "contract 7".to_owned(),
+        });
+        Some(ChangeKind::Purchase { order, months: 0, price_fen: Some(1000) })
+    };
+    let refund = Some(ChangeKind::Refund { purchase: request_id("change 1") });
+    let mut last = 0;
+    for (number, at, what, expected) in [
+        (0, FEBRUARY_12 + DAY, agreed("2019-03-11"), &["app_created", "purchased"][..]),
+        (1, FEBRUARY_12 + 2 * DAY, agreed("2019-03-05"), &["purchased"]),
+        // The end is the midnight after the last day.
+        (2, MARCH_12 - 7 * DAY, refund, &["refunded", "ending in 7"]),
+        (3, MARCH_12 - 1, None, &["ending in 3", "ending in 1"]),
+        (4, MARCH_12, None, &["agreed_limit_ended"]),
+        (5, MARCH_12 + 9 * DAY, None, &[]),
+    ] {
+        world.clock.set(at);
+        if let Some(what) = what {
+            sidecar.change(&app, &format!("change {number}"), what).await;
+        }
+        world.tell(&sidecar).await;
+        let told = world.told(last).await;
+        assert_eq!(kinds(&told), expected, "{number}");
+        last = told.last().map_or(last, |told| told.number);
+    }
+    let zone = world.catalog.zone;
+    let told = world.told(0).await;
+    let sentences: Vec<_> = told.iter().map(|it| it.event.what.sentence(zone)).collect();
+    let bought = "agreed limit \"groups_per_user\" was bought, for 10.00 CNY";
+    assert_eq!(sentences[1], bought);
+    let ended = "agreed limit \"groups_per_user\" ended at 2019-03-12T00:00:00+08:00";
+    assert_eq!(sentences.last().map(String::as_str), Some(ended));
 }
 
 /// An exchange is a refund for each item and one purchase; no stop is published, and the ends and
