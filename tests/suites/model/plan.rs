@@ -307,8 +307,15 @@ pub fn agreed(rng: &mut Rng, rules: &Rules) -> Option<(Agreed, u32)> {
         Agreeable::PerDay,
         Agreeable::PerDayOf(kind),
     ];
-    let number = if rng.percent(15) { FREE } else { rng.between(1, 12).unsigned_abs() };
-    let agreed = Agreed { limit: *rng.pick(&limits), number, fen: rng.between(0, 100_000) };
+    let limit = *rng.pick(&limits);
+    // Enough groups that users still come by their own limits.
+    let (least, most) = match limit {
+        Agreeable::AllGroups | Agreeable::PerDay | Agreeable::PerDayOf(_) => (4, 16),
+        Agreeable::Groups => (1, 5),
+        _ => (1, 12),
+    };
+    let number = if rng.percent(10) { FREE } else { rng.between(least, most).unsigned_abs() };
+    let agreed = Agreed { limit, number, fen: rng.between(0, 100_000) };
     Some((agreed, u32::try_from(rng.between(1, 3)).expect("small")))
 }
 
