@@ -31,7 +31,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F)
 
 /// The value of a metric, by the beginning of its line.
 async fn metric(sidecar: &Sidecar, line: &str) -> u64 {
-    let address = sidecar.management.expect("it serves metrics");
+    let address = sidecar.management;
     let mut stream = TcpStream::connect(address).await.expect("it accepts");
     let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     stream.write_all(request).await.expect("sent");
@@ -68,8 +68,7 @@ async fn a_token_is_rotated_by_writing_the_file() {
 #[tokio::test]
 async fn an_invalid_tokens_file_changes_nothing_and_is_counted() {
     let file = TokenFile::new();
-    let management = ("management-listen", "127.0.0.1:0".to_owned());
-    let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path()), management]).await;
+    let sidecar = Sidecar::start(&[flag("admin-tokens-file", file.path())]).await;
     let channel = plain(sidecar.admin).await;
     let [accepted, refused] = ["accepted", "refused"].map(|result| reloads("admin_tokens", result));
     assert_eq!(metric(&sidecar, &refused).await, 0);
@@ -98,12 +97,9 @@ async fn an_invalid_tokens_file_changes_nothing_and_is_counted() {
 async fn new_connections_get_a_new_certificate_and_an_invalid_one_is_ignored() {
     let (old, new) = (Authority::new(), Authority::new());
     let [serving, next] = [&old, &new].map(|authority| authority.certify("server", "IP:127.0.0.1"));
-    let sidecar = Sidecar::start(&[
-        flag("tls-cert", &serving.certificate),
-        flag("tls-key", &serving.key),
-        ("management-listen", "127.0.0.1:0".to_owned()),
-    ])
-    .await;
+    let sidecar =
+        Sidecar::start(&[flag("tls-cert", &serving.certificate), flag("tls-key", &serving.key)])
+            .await;
     let before = encrypted(sidecar.admin, tls_config(&old, None)).await;
     let trusts = async |authority: &Authority| {
         let mut both = true;

@@ -10,6 +10,8 @@ use imquota::clock::SystemClock;
 use imquota::config::{Config, Environment, Flags};
 use imquota::server::{self, Listener, Listeners, ServeError};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -25,7 +27,7 @@ pub struct Sidecar {
     /// The other TCP listeners of the data plane, in the order of the flags.
     pub more_data: Vec<SocketAddr>,
     pub admin: SocketAddr,
-    pub management: Option<SocketAddr>,
+    pub management: SocketAddr,
     pub socket: PathBuf,
     reload: mpsc::Sender<()>,
     stop: Option<oneshot::Sender<()>>,
@@ -44,7 +46,7 @@ fn config(folder: &Path, flags: &[Flag]) -> Config {
     let mut given = Flags::default()
         .with("store", &format!("embedded:{}", folder.join("store").display()))
         .with("listen", "127.0.0.1:0")
-        .with("management-listen", "off")
+        .with("management-listen", "127.0.0.1:0")
         .with("admin-listen", "127.0.0.1:0")
         .with("admin-listen", &format!("unix:{}", folder.join("admin.sock").display()));
     for (name, value) in flags {
@@ -60,7 +62,26 @@ fn address(listener: &Listener) -> SocketAddr {
     }
 }
 
+/// Waits until the store is open, and calls are not answered by the placeholders of the start.
+async fn until_ready(management: SocketAddr) {
+    let ready = async {
+        loop {
+            let mut stream = TcpStream::connect(management).await.expect("it accepts");
+            let request = b"GET /readyz HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.expect("sent");
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.expect("answered");
+            if answer.starts_with(b"HTTP/1.1 200") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT_MAX, ready).await.expect("it is ready");
+}
+
 impl Sidecar {
+    /// Starts a sidecar, and returns it when it is ready.
     pub async fn start(flags: &[Flag]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let config = config(folder.path(), flags);
@@ -69,8 +90,8 @@ impl Sidecar {
         let more = listeners.data[1..].iter();
         let more = more.filter(|listener| matches!(listener, Listener::Tcp(_)));
         let more_data = more.map(address).collect();
-        let management = listeners.management.as_ref();
-        let management = management.map(|listener| listener.local_addr().expect("bound"));
+        let management = listeners.management.as_ref().expect("one of the flags");
+        let management = management.local_addr().expect("bound");
         let socket = folder.path().join("admin.sock");
         let (reload, reloads) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -79,6 +100,7 @@ impl Sidecar {
         };
         let run = server::run(config, listeners, Arc::new(SystemClock), reloads, stopped);
         let (task, stop) = (tokio::spawn(run), Some(stop));
+        until_ready(management).await;
         Self { data, more_data, admin, management, socket, reload, stop, task, _folder: folder }
     }
 
