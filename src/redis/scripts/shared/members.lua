@@ -27,8 +27,9 @@ local function in_the_way(kind, key)
   return note, groups
 end
 local function plan(kind, user, key, groups, index)
+  -- Members who are not tracked end their hold all the same.
+  if kind.tracked or how == 'R' then takes(index, 'm' .. ARGV[5] .. ' ' .. user) end
   if kind.tracked then
-    takes(index, 'm' .. ARGV[5] .. ' ' .. user)
     seen[user] = true
     used = used + 1
     new[#new + 1] = {user, key, groups}

@@ -44,6 +44,7 @@ local function write_take(states)
   for _, fact in ipairs(permanent) do settle(fact, 'c') end
   if how == 'T' and #taken > 0 then write_new_hold(states) end
   if how == 'R' then
+    count_write()
     for _, one in ipairs(taken) do
       if indexes[one[1]] > 0 then set_state(own, indexes[one[1]], 'c') end
     end
