@@ -133,6 +133,15 @@ def every_denial(app: App, poor: App, stopped: App) -> None:
         stopped.create_group("g", owner=f"t{mode}", mode=mode)
 
 
+def agreed_number(app: App) -> None:
+    """Denials by a limit without a reason of its own, in each mode."""
+    app.register()
+    app.admin("GrantLimit", limit_id="groups_per_app", limit=1, months=1, note="contract")
+    app.create_group("g")
+    for mode in MODES:
+        app.create_group(f"h{mode}", mode=mode)
+
+
 def repetitions_and_aborted_batches(app: App) -> None:
     """Each take twice with one hold, and each as a whole batch of which a part is denied."""
     for mode in (common_pb.MODE_ENFORCE, common_pb.MODE_SHADOW, common_pb.MODE_FORCE):
@@ -220,6 +229,8 @@ def test_no_counter_begins_with_its_first_increment(tmp_path):
         every_denial(*apps)
         with App(sidecar) as another:
             repetitions_and_aborted_batches(another)
+        with App(sidecar) as agreed:
+            agreed_number(agreed)
         everything_else(apps[0])
         events = "imquota_events_appended_total"
         wait_until(lambda: metric(port, events, kind="refunded") > 0, 20, "the event is appended")
