@@ -9,7 +9,7 @@ use crate::diagnostics::{did_you_mean, join_quoted};
 use crate::domain::catalog::{AddOn, Edition};
 use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
-use crate::domain::limits::{LimitKind, Presence, Relation, Sale};
+use crate::domain::limits::{LimitKind, Presence, Sale};
 use crate::domain::selling::PRICE_MAX_FEN;
 
 use super::decode::{Names, label, limit, required_boolean, required_limit};
@@ -90,17 +90,12 @@ fn limit_ids(editions: &[Table<'_>], types: &Names) -> Vec<Due> {
 
 /// Returns every limit that an edition can have.
 fn sellable(types: &Names) -> impl Iterator<Item = LimitId> {
-    LimitKind::sold_by_name().flat_map(|kind| {
-        let by_type = types.known.iter().map(Some).filter(move |_| kind.is_by_type());
-        let names = by_type.chain((!kind.is_by_type()).then_some(None));
-        names.filter_map(move |name| kind.id(name))
-    })
+    LimitKind::sold_ids(types.known.iter())
 }
 
 /// Returns whether a limit is on the members of a type without any.
 fn counts_untracked(id: &LimitId, types: &Names) -> bool {
-    let counts_members = id.kind().row().relation == Some(Relation::Memberships);
-    counts_members && id.group_type().is_some_and(|name| types.untracked.contains(name))
+    id.counts_members_of(|group_type| types.untracked.contains(group_type))
 }
 
 /// Returns whether a key is that of a limit by type.

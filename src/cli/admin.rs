@@ -12,7 +12,7 @@ use prost_types::Timestamp;
 
 use super::Exit;
 use super::activate::Activate;
-use super::agreed::{self, AgreedTerm};
+use super::agreed::{self, TermArgs};
 use super::connect::AdminAddress;
 use super::error::Error;
 use super::inspect::Inspect;
@@ -221,7 +221,7 @@ Example:
         #[arg(value_parser = agreed::value)]
         value: Limit,
         #[command(flatten)]
-        term: AgreedTerm,
+        term: TermArgs,
         /// Agreed price for the whole time, in fen; requires the role owner [default: 0]
         #[arg(long, value_name = "FEN")]
         price_fen: Option<i64>,

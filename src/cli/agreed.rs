@@ -3,12 +3,12 @@
 use clap::Args;
 
 use crate::domain::limit::Limit;
-use crate::grpc::pb::{grant_limit_request as granted, previewed_limit as previewed};
+use crate::grpc::agreed::AgreedTerm;
 
 /// The time for which a limit is agreed.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
-pub struct AgreedTerm {
+pub struct TermArgs {
     /// Duration in whole months, 1-24
     #[arg(long, value_name = "N")]
     months: Option<u32>,
@@ -17,12 +17,16 @@ pub struct AgreedTerm {
     until_date: Option<String>,
 }
 
-impl AgreedTerm {
+impl TermArgs {
     /// Returns the time for a request.
-    pub fn granted(self) -> Option<granted::Term> {
-        let until = self.until_date.map(granted::Term::UntilDate);
-        self.months.map(granted::Term::Months).or(until)
+    pub fn term(self) -> Option<AgreedTerm> {
+        term(self.months, self.until_date)
     }
+}
+
+/// Returns the time of months, or through a day.
+pub fn term(months: Option<u32>, until_date: Option<String>) -> Option<AgreedTerm> {
+    months.map(AgreedTerm::Months).or(until_date.map(AgreedTerm::Until))
 }
 
 /// Parses a number or `unlimited`.
@@ -40,22 +44,6 @@ pub fn value(text: &str) -> Result<Limit, String> {
 pub fn limit_and_value(text: &str) -> Result<(String, Limit), String> {
     let (limit_id, text) = text.split_once('=').ok_or("must be LIMIT=VALUE")?;
     Ok((limit_id.to_owned(), value(text)?))
-}
-
-/// Returns the value for a request.
-pub fn granted(limit: Limit) -> granted::Value {
-    match limit {
-        Limit::Finite(number) => granted::Value::Limit(number),
-        Limit::Unlimited => granted::Value::Unlimited(true),
-    }
-}
-
-/// Returns the value for a preview.
-pub fn previewed(limit: Limit) -> previewed::Value {
-    match limit {
-        Limit::Finite(number) => previewed::Value::Limit(number),
-        Limit::Unlimited => previewed::Value::Unlimited(true),
-    }
 }
 
 #[cfg(test)]

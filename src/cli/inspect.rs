@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use serde_json::json;
 
 use super::Exit;
-use super::agreed::{limit_and_value, previewed};
+use super::agreed::{self, limit_and_value};
 use super::error::Error;
 use super::output;
 use super::session::Session;
@@ -16,7 +16,6 @@ use crate::domain::limit::Limit;
 use crate::grpc::pb;
 use crate::grpc::pb::admin_service_client::AdminServiceClient;
 use crate::grpc::pb::preview_entitlement_request::Change;
-use crate::grpc::pb::previewed_limit::Term;
 
 /// Most apps or entries of one response.
 const PAGE_SIZE_MAX: u32 = 1000;
@@ -294,9 +293,8 @@ impl Preview {
             Change::ExchangeAddOn(exchange)
         });
         let granted = self.grant_limit.map(|(limit_id, limit)| {
-            let until = self.until_date.map(Term::UntilDate);
-            let term = self.months.map(Term::Months).or(until);
-            let value = Some(previewed(limit));
+            let term = agreed::term(self.months, self.until_date).map(Into::into);
+            let value = Some(limit.into());
             Change::GrantLimit(pb::PreviewedLimit { limit_id, value, term })
         });
         let change = edition.or(renewal).or(add_on).or(refund).or(changed).or(exchanged);

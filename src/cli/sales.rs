@@ -3,7 +3,7 @@
 use clap::Args;
 use prost_types::Timestamp;
 
-use super::agreed::{self, AgreedTerm};
+use super::agreed::TermArgs;
 use crate::domain::limit::Limit;
 use crate::grpc::pb;
 
@@ -127,7 +127,7 @@ impl Head {
         self,
         limit_id: String,
         value: Limit,
-        term: AgreedTerm,
+        term: TermArgs,
         price_fen: Option<i64>,
         note: String,
     ) -> pb::GrantLimitRequest {
@@ -136,8 +136,8 @@ impl Head {
             app_id,
             request_id,
             limit_id,
-            value: Some(agreed::granted(value)),
-            term: term.granted(),
+            value: Some(value.into()),
+            term: term.term().map(Into::into),
             price_fen,
             note,
             effective_at,

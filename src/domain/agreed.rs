@@ -7,10 +7,10 @@
 
 use super::calendar::{Day, LastDay, Zone};
 use super::catalog::{AddOn, Catalog};
-use super::id::InvalidId;
+use super::id::{InvalidId, Name};
 use super::id_rules::IdCharset;
 use super::limit::{Bound, LIMIT_MAX, Limit, LimitId};
-use super::limits::{LimitKind, Relation, Sale};
+use super::limits::{LimitKind, Sale};
 use super::purchase::Period;
 use super::text::quoted_names;
 use super::time::Timestamp;
@@ -156,15 +156,10 @@ impl AgreedLimit {
 
 /// Returns every limit that can be agreed: those that an edition of the catalog can have.
 fn sellable(catalog: &Catalog) -> impl Iterator<Item = LimitId> {
-    LimitKind::sold_by_name().flat_map(|kind| {
-        let counts_members = kind.row().relation == Some(Relation::Memberships);
-        let types = catalog.group_types.iter().filter(move |it| {
-            let is_counted = it.members_tracked || !counts_members;
-            kind.is_by_type() && is_counted
-        });
-        let by_type = types.filter_map(move |it| kind.id(Some(&it.name)));
-        by_type.chain(kind.id(None))
-    })
+    let is_untracked =
+        |name: &Name| catalog.group_type(name.as_str()).is_some_and(|it| !it.members_tracked);
+    let ids = LimitKind::sold_ids(catalog.group_types.iter().map(|it| &it.name));
+    ids.filter(move |id| !id.counts_members_of(is_untracked))
 }
 
 /// Returns the agreed limit that stands instead of an add-on's value at an instant, and the end of

@@ -258,6 +258,17 @@ impl LimitKind {
         all.filter(|kind| matches!(kind.row().sale, Sale::ByName { .. }))
     }
 
+    /// Returns the ids of all limits that editions and add-ons set, by type for these types.
+    pub fn sold_ids<'a>(
+        types: impl Iterator<Item = &'a Name> + Clone,
+    ) -> impl Iterator<Item = LimitId> {
+        Self::sold_by_name().flat_map(move |kind| {
+            let by_type = types.clone().map(Some).filter(move |_| kind.is_by_type());
+            let names = by_type.chain((!kind.is_by_type()).then_some(None));
+            names.filter_map(move |name| kind.id(name))
+        })
+    }
+
     /// Returns the limits under which a value for this one may be sold: for the facts of one group
     /// the one by type, which stands instead of the other, and then itself.
     pub fn sold_as(self) -> impl Iterator<Item = Self> {
@@ -288,6 +299,13 @@ impl LimitKind {
 }
 
 impl LimitId {
+    /// Returns whether it counts members of groups of a type.
+    #[must_use]
+    pub fn counts_members_of(&self, of_type: impl FnOnce(&Name) -> bool) -> bool {
+        let counts_members = self.kind().row().relation == Some(Relation::Memberships);
+        counts_members && self.group_type().is_some_and(of_type)
+    }
+
     /// Returns the limit with that name that an edition or add-on may set; `None` for any other
     /// name.
     #[must_use]

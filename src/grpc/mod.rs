@@ -6,6 +6,7 @@
 
 mod admin;
 mod admin_status;
+pub(crate) mod agreed;
 mod answer;
 mod apply;
 pub(crate) mod caller;

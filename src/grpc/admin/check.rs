@@ -14,6 +14,7 @@ use crate::domain::purchase::Order;
 use crate::engine::admin::{
     Activation, Change, ChangeKind, EntryFilter, PreviewChange, PreviewRequest,
 };
+use crate::grpc::agreed::AgreedTerm;
 use crate::grpc::caller::require;
 use crate::grpc::fields::{Fields, instant};
 use crate::grpc::pb::{self, preview_entitlement_request::Change as PbChange};
@@ -106,18 +107,8 @@ asks_for_change! {
         buy(order, fields.months("months", it.months), fields.price(it.price_fen))
     };
     GrantLimitRequest with price_fen, "GrantLimit", |it, fields| {
-        use pb::grant_limit_request::{Term, Value};
-        let value = match it.value {
-            Some(Value::Limit(number)) => Some(Limit::Finite(number)),
-            Some(Value::Unlimited(true)) => Some(Limit::Unlimited),
-            _ => None,
-        };
-        let term = match it.term {
-            Some(Term::Months(months)) => Some(AgreedTerm::Months(months)),
-            Some(Term::UntilDate(day)) => Some(AgreedTerm::Until(day)),
-            None => None,
-        };
-        let agreed = agreed(fields, "", it.limit_id, value, term);
+        let value = it.value.and_then(|value| value.agreed());
+        let agreed = agreed(fields, "", it.limit_id, value, it.term.map(AgreedTerm::from));
         fields.check("note", check_note(&it.note));
         let order = agreed.map(|(order, months)| {
             (Order::Limit(AgreedOrder { note: it.note, ..order }), months)
@@ -149,12 +140,6 @@ asks_for_change! {
 
 fn buy(order: Option<Order>, months: Option<u32>, price_fen: Option<i64>) -> Option<ChangeKind> {
     Some(ChangeKind::Purchase { order: order?, months: months?, price_fen })
-}
-
-/// Time for which a limit is agreed; unchecked.
-enum AgreedTerm {
-    Months(u32),
-    Until(String),
 }
 
 /// Longest id of a limit, in bytes: the longest name of a row, and that of a type.
@@ -371,17 +356,8 @@ fn previewed(
             return exchange(items, months, None, price_fen).map(PreviewChange::Exchange);
         }
         PbChange::GrantLimit(it) => {
-            use pb::previewed_limit::{Term, Value};
-            let value = match it.value {
-                Some(Value::Limit(number)) => Some(Limit::Finite(number)),
-                Some(Value::Unlimited(true)) => Some(Limit::Unlimited),
-                _ => None,
-            };
-            let term = match it.term {
-                Some(Term::Months(months)) => Some(AgreedTerm::Months(months)),
-                Some(Term::UntilDate(day)) => Some(AgreedTerm::Until(day)),
-                None => None,
-            };
+            let value = it.value.and_then(|value| value.agreed());
+            let term = it.term.map(AgreedTerm::from);
             let agreed = agreed(fields, "grant_limit.", it.limit_id, value, term);
             agreed.map(|(order, months)| (Order::Limit(order), months)).unzip()
         }
