@@ -96,13 +96,13 @@ impl World {
     }
 
     /// The events after that number.
-    async fn told(&self, mut after: u64) -> Vec<NumberedEvent> {
-        let mut told = Vec::new();
+    async fn published(&self, mut after: u64) -> Vec<NumberedEvent> {
+        let mut published = Vec::new();
         loop {
             let page = self.log.read(after, 1000).await.expect("reads");
-            let Some(last) = page.events.last() else { return told };
+            let Some(last) = page.events.last() else { return published };
             after = last.number;
-            told.extend(page.events);
+            published.extend(page.events);
         }
     }
 }
@@ -125,12 +125,12 @@ impl Sidecar {
     }
 }
 
-fn kinds(told: &[NumberedEvent]) -> Vec<String> {
-    let kind = |told: &NumberedEvent| match &told.event.what {
+fn kinds(published: &[NumberedEvent]) -> Vec<String> {
+    let kind = |published: &NumberedEvent| match &published.event.what {
         EventKind::Ending { days_left, .. } => format!("ending in {days_left}"),
         other => other.kind().to_owned(),
     };
-    told.iter().map(kind).collect()
+    published.iter().map(kind).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,13 +164,13 @@ async fn ends_are_published_in_time_and_a_renewal_postpones_them() {
             sidecar.change(&app, "renew", what).await;
         }
         world.tell(&sidecar).await;
-        let told = world.told(last).await;
-        assert_eq!(kinds(&told), expected, "{} days after March 12", (at - MARCH_12) / DAY);
-        last = told.last().map_or(last, |told| told.number);
+        let published = world.published(last).await;
+        assert_eq!(kinds(&published), expected, "{} days after March 12", (at - MARCH_12) / DAY);
+        last = published.last().map_or(last, |published| published.number);
     }
     // Each with its own instant, even if it is published late.
-    let told = world.told(last - 2).await;
-    let instants: Vec<_> = told.iter().map(|it| it.event.at.as_millis()).collect();
+    let published = world.published(last - 2).await;
+    let instants: Vec<_> = published.iter().map(|it| it.event.at.as_millis()).collect();
     assert_eq!(instants, [MARCH_12 + 31 * DAY, MARCH_12 + 38 * DAY]);
 }
 
@@ -206,13 +206,13 @@ async fn an_agreed_limit_is_published_as_a_purchase_and_its_end() {
             sidecar.change(&app, &format!("change {number}"), what).await;
         }
         world.tell(&sidecar).await;
-        let told = world.told(last).await;
-        assert_eq!(kinds(&told), expected, "{number}");
-        last = told.last().map_or(last, |told| told.number);
+        let published = world.published(last).await;
+        assert_eq!(kinds(&published), expected, "{number}");
+        last = published.last().map_or(last, |published| published.number);
     }
     let zone = world.catalog.zone;
-    let told = world.told(0).await;
-    let sentences: Vec<_> = told.iter().map(|it| it.event.what.sentence(zone)).collect();
+    let published = world.published(0).await;
+    let sentences: Vec<_> = published.iter().map(|it| it.event.what.sentence(zone)).collect();
     let bought = "agreed limit \"groups_per_user\" was bought, for 10.00 CNY";
     assert_eq!(sentences[1], bought);
     let ended = "agreed limit \"groups_per_user\" ended at 2019-03-12T00:00:00+08:00";
@@ -256,16 +256,16 @@ async fn an_exchange_is_published_as_its_refunds_and_its_purchase() {
             sidecar.change(&app, &format!("change {at}"), what).await;
         }
         world.tell(&sidecar).await;
-        let told = world.told(last).await;
-        assert_eq!(kinds(&told), expected, "{} days after March 12", (at - MARCH_12) / DAY);
-        last = told.last().map_or(last, |told| told.number);
+        let published = world.published(last).await;
+        assert_eq!(kinds(&published), expected, "{} days after March 12", (at - MARCH_12) / DAY);
+        last = published.last().map_or(last, |published| published.number);
     }
-    let fen = |told: &NumberedEvent| match &told.event.what {
+    let fen = |published: &NumberedEvent| match &published.event.what {
         EventKind::Refunded { refund_fen, what, .. } => Some((what.to_string(), -refund_fen)),
         EventKind::Purchased { price_fen, what, .. } => Some((what.to_string(), *price_fen)),
         _ => None,
     };
-    let sums: Vec<_> = world.told(3).await.iter().filter_map(fen).collect();
+    let sums: Vec<_> = world.published(3).await.iter().filter_map(fen).collect();
     // 18/28 of 999.00 and of 500.00 CNY; in grace nothing.
     let expected = [
         ("edition \"professional\"", -64_221),
@@ -284,10 +284,10 @@ async fn changes_from_before_the_event_log_are_not_published() {
     sidecar.upgrade(&app).await;
     world.clock.set(MARCH_12 - DAY);
     world.tell(&sidecar).await;
-    assert_eq!(kinds(&world.told(0).await), [""; 0]);
+    assert_eq!(kinds(&world.published(0).await), [""; 0]);
     world.clock.set(MARCH_12);
     world.tell(&sidecar).await;
-    assert_eq!(kinds(&world.told(0).await), ["grace_began"]);
+    assert_eq!(kinds(&world.published(0).await), ["grace_began"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,12 +308,14 @@ async fn simultaneous_ends_of_many_apps_are_published_once_by_many_sidecars() {
         sidecars.spawn(async move { world.tell(&world.sidecar()).await });
     }
     sidecars.join_all().await;
-    let mut told: Vec<_> = world.told(0).await;
-    for (number, it) in (1..).zip(&told) {
+    let mut published: Vec<_> = world.published(0).await;
+    for (number, it) in (1..).zip(&published) {
         assert_eq!(it.number, number);
     }
-    let ends: Vec<_> =
-        told.iter().filter(|it| !matches!(it.event.what, EventKind::Purchased { .. })).collect();
+    let ends: Vec<_> = published
+        .iter()
+        .filter(|it| !matches!(it.event.what, EventKind::Purchased { .. }))
+        .collect();
     let ends = ends.iter().filter(|it| it.event.what.kind() != "app_created");
     let instants: Vec<_> = ends.map(|it| it.event.at).collect();
     assert!(instants.is_sorted(), "the ends are in order");
@@ -323,10 +325,10 @@ async fn simultaneous_ends_of_many_apps_are_published_once_by_many_sidecars() {
             kinds(std::slice::from_ref(it)).swap_remove(0),
         )
     };
-    told.sort_by_key(key);
-    let count = told.len();
-    told.dedup_by_key(|it| key(it));
-    assert_eq!((count, told.len()), (7 * APPS, 7 * APPS));
+    published.sort_by_key(key);
+    let count = published.len();
+    published.dedup_by_key(|it| key(it));
+    assert_eq!((count, published.len()), (7 * APPS, 7 * APPS));
 }
 
 /// A sidecar that could not reach the log at its start sets the cursor later, from several tasks.
@@ -343,7 +345,7 @@ async fn changes_before_the_first_start_are_not_published_whichever_task_comes_f
     sidecar.upgrade(&app("after")).await;
     stop.cancel();
     running.await.expect("ends");
-    let read = world.told(0).await;
+    let read = world.published(0).await;
     assert!(read.iter().all(|it| it.event.app == Some(app("after"))), "{read:?}");
     assert_eq!(kinds(&read), ["app_created", "purchased"]);
 }
@@ -375,13 +377,13 @@ async fn events_of_an_outage_are_published_after_it_in_redis() {
     }
     redis.server.restart();
     let runtime = tokio::runtime::Handle::current();
-    let told = tokio::task::spawn_blocking(move || {
+    let published = tokio::task::spawn_blocking(move || {
         wait_for("the events", || {
             let page = runtime.block_on(log.read(0, 1000)).ok()?;
             (page.head == EVENTS).then_some(page.events)
         })
     });
-    let days = told.await.expect("they come").into_iter().map(|it| match it.event.what {
+    let days = published.await.expect("they come").into_iter().map(|it| match it.event.what {
         EventKind::RetentionSet { days, .. } => u64::from(days),
         other => panic!("{other:?}"),
     });

@@ -38,6 +38,7 @@ use coverage::Coverage;
 use driver::{Setup, run};
 use imquota::domain::catalog::Catalog;
 use plan::Universe;
+use rules::Rules;
 
 /// Few ids, so that every limit of the small catalog is reached all the time.
 const FEW: Universe = Universe {
@@ -72,7 +73,39 @@ const MANY: Universe = Universe {
 };
 
 fn small() -> Catalog {
-    imquota::catalog::parse(include_str!("../support/small.toml")).expect("a valid catalog")
+    small_with(&[])
+}
+
+/// The small catalog with texts replaced, each of which it has once.
+fn small_with(texts: &[(&str, &str)]) -> Catalog {
+    let mut text = include_str!("../support/small.toml").to_owned();
+    for (from, to) in texts {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    imquota::catalog::parse(&text).expect("a valid catalog")
+}
+
+/// Runs the model over a small catalog for a number of rounds. With the second number the store is
+/// re-opened each time that number of rounds has passed.
+async fn over_small(
+    (rules, catalog): (&'static Rules, Catalog),
+    place: Place,
+    clock: Option<&MovedClock>,
+    (rounds, reopen_every): (usize, Option<usize>),
+    seed: u64,
+) -> Coverage {
+    run(Setup {
+        rules,
+        catalog,
+        place,
+        clock_file: clock.map(MovedClock::file),
+        universe: FEW,
+        rounds,
+        reopen_every,
+        seed,
+    })
+    .await
 }
 
 /// The cases that each run must cover.

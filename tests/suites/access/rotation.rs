@@ -5,8 +5,6 @@ use std::future::Future;
 use imquota::access::{Role, line_of, make_token};
 use imquota::clock::Stopwatch;
 use imquota::grpc::pb;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -31,12 +29,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F)
 
 /// The value of a metric, by the beginning of its line.
 async fn metric(sidecar: &Sidecar, line: &str) -> u64 {
-    let address = sidecar.management;
-    let mut stream = TcpStream::connect(address).await.expect("it accepts");
-    let request = b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.expect("sent");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.expect("text");
+    let text = sidecar.metrics().await;
     let value = text.lines().find_map(|found| found.strip_prefix(line));
     value.unwrap_or_else(|| panic!("{line}: {text}")).trim().parse().expect("a number")
 }

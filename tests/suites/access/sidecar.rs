@@ -27,7 +27,7 @@ pub struct Sidecar {
     /// The other TCP listeners of the data plane, in the order of the flags.
     pub more_data: Vec<SocketAddr>,
     pub admin: SocketAddr,
-    pub management: SocketAddr,
+    management: SocketAddr,
     pub socket: PathBuf,
     reload: mpsc::Sender<()>,
     stop: Option<oneshot::Sender<()>>,
@@ -62,18 +62,20 @@ fn address(listener: &Listener) -> SocketAddr {
     }
 }
 
+/// The answer of the management listener about a path, with its head.
+async fn page(management: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(management).await.expect("it accepts");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("text");
+    answer
+}
+
 /// Waits until the store is open, and calls are not answered by the placeholders of the start.
 async fn until_ready(management: SocketAddr) {
     let ready = async {
-        loop {
-            let mut stream = TcpStream::connect(management).await.expect("it accepts");
-            let request = b"GET /readyz HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\n\r\n";
-            stream.write_all(request).await.expect("sent");
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await.expect("answered");
-            if answer.starts_with(b"HTTP/1.1 200") {
-                return;
-            }
+        while !page(management, "/readyz").await.starts_with("HTTP/1.1 200") {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
@@ -102,6 +104,11 @@ impl Sidecar {
         let (task, stop) = (tokio::spawn(run), Some(stop));
         until_ready(management).await;
         Self { data, more_data, admin, management, socket, reload, stop, task, _folder: folder }
+    }
+
+    /// The metrics, behind the head of their answer.
+    pub async fn metrics(&self) -> String {
+        page(self.management, "/metrics").await
     }
 
     /// Reloads, like SIGHUP.

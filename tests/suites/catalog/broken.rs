@@ -2,6 +2,7 @@
 
 use imquota::catalog::{BUILTIN, load, parse};
 use imquota::diagnostics::{FILE_MAX_BYTES, LoadError, PROBLEMS_MAX};
+use imquota::domain::catalog::Catalog;
 
 /// A complete catalog; the tests refer to its line numbers.
 pub const SMALL: &str = concat!(
@@ -100,6 +101,16 @@ accounts_per_app = "open"
 app_id = "other"
 "#
 );
+
+/// The small catalog with texts replaced, each of which it has once.
+pub fn with(changes: &[(&str, &str)]) -> Result<Catalog, String> {
+    let mut text = SMALL.to_owned();
+    for (from, to) in changes {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    parse(&text).map_err(|problems| problems.to_string())
+}
 
 /// The small catalog with one line replaced, counted from 1.
 fn with_line(number: usize, line: &str) -> String {

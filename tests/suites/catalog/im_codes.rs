@@ -1,21 +1,9 @@
 //! IM codes of a catalog: numbers, names, and those of group types.
 
-use imquota::catalog::parse;
-use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::Reason;
 use imquota::domain::im_code::ImCode;
 
-use super::broken::SMALL;
-
-/// The small catalog with texts replaced.
-fn with(changes: &[(&str, &str)]) -> Result<Catalog, String> {
-    let mut text = SMALL.to_owned();
-    for (from, to) in changes {
-        assert_eq!(text.matches(from).count(), 1, "{from}");
-        text = text.replace(from, to);
-    }
-    parse(&text).map_err(|problems| problems.to_string())
-}
+use super::broken::with;
 
 fn code(number: i32, name: Option<&str>) -> ImCode {
     ImCode { number, name: name.map(Into::into) }

@@ -1,21 +1,9 @@
 //! Prices and conditions of sale, as a catalog has them.
 
-use imquota::catalog::parse;
 use imquota::domain::calendar::LastDay;
-use imquota::domain::catalog::Catalog;
 use imquota::domain::selling::{FeeRule, RefundRule, Selling};
 
-use super::broken::SMALL;
-
-/// The small catalog with texts replaced.
-fn with(changes: &[(&str, &str)]) -> Result<Catalog, String> {
-    let mut text = SMALL.to_owned();
-    for (from, to) in changes {
-        assert!(text.contains(from), "{from}");
-        text = text.replacen(from, to, 1);
-    }
-    parse(&text).map_err(|problems| problems.to_string())
-}
+use super::broken::with;
 
 const PAID: &str = "price_fen_per_month = 100\n";
 const MORE: &str = "price_fen_per_month = 5\n";

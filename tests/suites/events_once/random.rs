@@ -29,7 +29,7 @@ struct Modelled {
     app: AppId,
     bought: Purchases,
     last_at: i64,
-    told: Vec<(i64, String)>,
+    published: Vec<(i64, String)>,
 }
 
 /// The ends of purchases before an instant.
@@ -40,7 +40,7 @@ fn behind(bought: &Purchases, instant: i64) -> Vec<(i64, String)> {
 impl Modelled {
     /// Lets time pass.
     fn pass(&mut self, from: i64, to: i64) {
-        self.told.extend(behind(&self.bought, to).into_iter().filter(|(at, _)| *at > from));
+        self.published.extend(behind(&self.bought, to).into_iter().filter(|(at, _)| *at > from));
     }
 
     /// Makes a change after all events up to an instant are published.
@@ -48,7 +48,7 @@ impl Modelled {
         let before = behind(&self.bought, passed);
         let done = change(&mut self.bought);
         let after = behind(&self.bought, passed);
-        self.told.extend(after.into_iter().filter(|end| !before.contains(end)));
+        self.published.extend(after.into_iter().filter(|end| !before.contains(end)));
         done
     }
 }
@@ -131,7 +131,8 @@ async fn run(after_grace: AfterGrace, seed: u64) {
     for number in 0..APPS {
         let app = app(&format!("app-{number:02}"));
         sidecars[0].change(&app, "create", ChangeKind::Create).await;
-        let of = Modelled { app, bought: Purchases::default(), last_at: i64::MIN, told: vec![] };
+        let of =
+            Modelled { app, bought: Purchases::default(), last_at: i64::MIN, published: vec![] };
         apps.push((of, Vec::new()));
     }
     // The instant up to which the model has published ends.
@@ -173,30 +174,30 @@ async fn run(after_grace: AfterGrace, seed: u64) {
         of.pass(passed, now);
     }
     world.tell(&sidecars[0]).await;
-    compare(after_grace, &world.told(0).await, apps, seed);
+    compare(after_grace, &world.published(0).await, apps, seed);
 }
 
 /// Compares the published events with the model.
 fn compare(
     after_grace: AfterGrace,
-    told: &[NumberedEvent],
+    published: &[NumberedEvent],
     mut apps: Vec<(Modelled, Vec<usize>)>,
     seed: u64,
 ) {
-    let kinds: Vec<&str> = told.iter().map(|it| it.event.what.kind()).collect();
+    let kinds: Vec<&str> = published.iter().map(|it| it.event.what.kind()).collect();
     let (wrong, right) = match after_grace {
         AfterGrace::Stop => ("edition_ended", "service_stopped"),
         AfterGrace::DefaultEdition => ("service_stopped", "edition_ended"),
     };
     assert!(!kinds.contains(&wrong) && kinds.contains(&right));
     for (of, _) in &mut apps {
-        let of_app = told.iter().filter(|it| it.event.app.as_ref() == Some(&of.app));
+        let of_app = published.iter().filter(|it| it.event.app.as_ref() == Some(&of.app));
         let ends =
             of_app.filter_map(|it| Some((it.event.at.as_millis(), published_end(&it.event.what)?)));
         let mut ends: Vec<_> = ends.collect();
         ends.sort();
-        of.told.sort();
-        assert_eq!(ends, of.told, "{} with IMQUOTA_SEED={seed}", of.app);
+        of.published.sort();
+        assert_eq!(ends, of.published, "{} with IMQUOTA_SEED={seed}", of.app);
     }
 }
 

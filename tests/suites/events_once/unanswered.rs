@@ -82,7 +82,7 @@ impl Sidecar {
                 break page;
             }
         };
-        let passed = page.events.into_iter().filter_map(|told| match told.event.what {
+        let passed = page.events.into_iter().filter_map(|published| match published.event.what {
             EventKind::LimitPassed { count, percent } => {
                 let Count { limit_id, subject, used, limit } = count;
                 assert_eq!((limit_id.as_str(), limit), ("members_per_group", 20));

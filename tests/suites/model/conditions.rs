@@ -1,13 +1,10 @@
 //! Conditions of sale, rules of prices and of the last valid day: the model's form of them, and the
 //! model over the small catalog with such conditions.
 
-use imquota::domain::catalog::Catalog;
-
-use super::FEW;
 use super::calendar::{date_of, day_number, day_of};
 use super::coverage::Coverage;
-use super::driver::{Setup, run};
 use super::rules::{EditionRule, Rules, SMALL};
+use super::{over_small, small_with};
 use crate::support::moved_clock::MovedClock;
 use crate::support::redis::Server;
 use crate::support::{Place, seed};
@@ -133,32 +130,13 @@ const TEXTS: [(&str, &str); 8] = [
     ),
 ];
 
-fn catalog() -> Catalog {
-    let mut text = include_str!("../../support/small.toml").to_owned();
-    for (from, to) in TEXTS {
-        assert_eq!(text.matches(from).count(), 1, "{from}");
-        text = text.replace(from, to);
-    }
-    imquota::catalog::parse(&text).expect("a valid catalog")
-}
-
 async fn compared(
     place: Place,
     clock: Option<&MovedClock>,
-    (rounds, reopen_every): (usize, Option<usize>),
+    rounds: (usize, Option<usize>),
     seed: u64,
 ) -> Coverage {
-    run(Setup {
-        rules: &CONDITIONED,
-        catalog: catalog(),
-        place,
-        clock_file: clock.map(MovedClock::file),
-        universe: FEW,
-        rounds,
-        reopen_every,
-        seed,
-    })
-    .await
+    over_small((&CONDITIONED, small_with(&TEXTS)), place, clock, rounds, seed).await
 }
 
 /// The cases that a run must cover.

@@ -1,12 +1,9 @@
 //! Limits by group type, and on the groups of all types and of a day, that editions set: the model
 //! over the small catalog with such limits, in every store.
 
-use imquota::domain::catalog::Catalog;
-
 use super::coverage::Coverage;
-use super::driver::{Setup, run};
 use super::rules::{AddOnRule, EditionRule, FREE, Qualified, Raises, Rules, SMALL};
-use super::{ALWAYS, FEW, HOLDS};
+use super::{ALWAYS, HOLDS, over_small, small_with};
 use crate::support::moved_clock::MovedClock;
 use crate::support::redis::Server;
 use crate::support::{Place, seed};
@@ -100,34 +97,15 @@ const LISTED: [(&str, &str); 5] = [
     ),
 ];
 
-fn catalog() -> Catalog {
-    assert_eq!(QUALIFIED.kinds[PUBLIC].name, "Public");
-    assert_eq!(QUALIFIED.kinds[CHAT_ROOM].name, "ChatRoom");
-    let mut text = include_str!("../../support/small.toml").to_owned();
-    for (from, to) in LISTED {
-        assert_eq!(text.matches(from).count(), 1, "{from}");
-        text = text.replace(from, to);
-    }
-    imquota::catalog::parse(&text).expect("a valid catalog")
-}
-
 async fn compared(
     place: Place,
     clock: Option<&MovedClock>,
-    (rounds, reopen_every): (usize, Option<usize>),
+    rounds: (usize, Option<usize>),
     seed: u64,
 ) -> Coverage {
-    run(Setup {
-        rules: &QUALIFIED,
-        catalog: catalog(),
-        place,
-        clock_file: clock.map(MovedClock::file),
-        universe: FEW,
-        rounds,
-        reopen_every,
-        seed,
-    })
-    .await
+    assert_eq!(QUALIFIED.kinds[PUBLIC].name, "Public");
+    assert_eq!(QUALIFIED.kinds[CHAT_ROOM].name, "ChatRoom");
+    over_small((&QUALIFIED, small_with(&LISTED)), place, clock, rounds, seed).await
 }
 
 /// The cases that a run must cover, with fewer in a shorter one.
