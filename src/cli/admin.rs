@@ -222,7 +222,7 @@ Example:
         value: Limit,
         #[command(flatten)]
         term: TermArgs,
-        /// Agreed price for the whole time, in fen; requires the role owner [default: 0]
+        /// Agreed price for the whole time, in fen [default: 0]
         #[arg(long, value_name = "FEN")]
         price_fen: Option<i64>,
         /// A note for people, such as the number of the contract; 1-200 bytes

@@ -55,6 +55,8 @@ const ISSUE_STATEMENT: &str = "IssueStatement";
 pub trait ChangeRequest {
     /// The RPC.
     const RPC: &'static str;
+    /// The role that the RPC needs.
+    const ROLE: Role;
 
     /// Takes app, request id and instant out of the request.
     fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>);
@@ -70,10 +72,12 @@ pub trait ChangeRequest {
 
 macro_rules! asks_for_change {
     ($(
-        $request:ident $(with $price:ident)?, $rpc:literal, |$it:ident, $fields:ident| $what:expr;
+        $request:ident $(with $price:ident)?, $role:ident $rpc:literal,
+        |$it:ident, $fields:ident| $what:expr;
     )*) => {$(
         impl ChangeRequest for pb::$request {
             const RPC: &'static str = $rpc;
+            const ROLE: Role = Role::$role;
 
             fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>) {
                 let (app, id) = (&mut self.app_id, &mut self.request_id);
@@ -93,20 +97,20 @@ macro_rules! asks_for_change {
 }
 
 asks_for_change! {
-    CreateAppRequest, "CreateApp", |_it, _fields| Some(ChangeKind::Create);
-    PurchaseEditionRequest with price_fen, "PurchaseEdition", |it, fields| {
+    CreateAppRequest, Operator "CreateApp", |_it, _fields| Some(ChangeKind::Create);
+    PurchaseEditionRequest with price_fen, Operator "PurchaseEdition", |it, fields| {
         let order = fields.name("edition_id", it.edition_id).map(Order::Edition);
         buy(order, fields.months("months", it.months), fields.price(it.price_fen))
     };
-    RenewEditionRequest with price_fen, "RenewEdition", |it, fields| {
+    RenewEditionRequest with price_fen, Operator "RenewEdition", |it, fields| {
         let months = fields.months("months", it.months);
         buy(Some(Order::Renewal), months, fields.price(it.price_fen))
     };
-    GrantAddOnRequest with price_fen, "GrantAddOn", |it, fields| {
+    GrantAddOnRequest with price_fen, Operator "GrantAddOn", |it, fields| {
         let order = fields.name("add_on_id", it.add_on_id).map(Order::AddOn);
         buy(order, fields.months("months", it.months), fields.price(it.price_fen))
     };
-    GrantLimitRequest with price_fen, "GrantLimit", |it, fields| {
+    GrantLimitRequest with price_fen, Owner "GrantLimit", |it, fields| {
         let value = it.value.and_then(|value| value.agreed());
         let agreed = agreed(fields, "", it.limit_id, value, it.term.map(AgreedTerm::from));
         fields.check("note", check_note(&it.note));
@@ -116,24 +120,24 @@ asks_for_change! {
         let (order, months) = order.unzip();
         buy(order, months, fields.price(it.price_fen))
     };
-    RefundPurchaseRequest, "RefundPurchase", |it, fields| {
+    RefundPurchaseRequest, Operator "RefundPurchase", |it, fields| {
         let purchase = RequestId::try_from(it.purchase_request_id);
         Some(ChangeKind::Refund { purchase: fields.check("purchase_request_id", purchase)? })
     };
-    ChangeEditionRequest with price_fen, "ChangeEdition", |it, fields| {
+    ChangeEditionRequest with price_fen, Operator "ChangeEdition", |it, fields| {
         let items = fields.name("edition_id", it.edition_id).map(Exchanged::Edition);
         let months = fields.months("months", it.months);
         let price_fen = fields.price(it.price_fen);
         exchange(items, months, it.max_sum_fen, price_fen).map(ChangeKind::Exchange)
     };
-    ExchangeAddOnRequest with price_fen, "ExchangeAddOn", |it, fields| {
+    ExchangeAddOnRequest with price_fen, Operator "ExchangeAddOn", |it, fields| {
         let replaced = fields.name("replaced_add_on_id", it.replaced_add_on_id);
         let items = add_ons(replaced, fields.name("add_on_id", it.add_on_id));
         let months = fields.months("months", it.months);
         let price_fen = fields.price(it.price_fen);
         exchange(items, months, it.max_sum_fen, price_fen).map(ChangeKind::Exchange)
     };
-    SetMessageRetentionRequest, "SetMessageRetention", |it, _fields| {
+    SetMessageRetentionRequest, Operator "SetMessageRetention", |it, _fields| {
         Some(ChangeKind::SetRetention { days: it.days })
     };
 }
@@ -223,7 +227,7 @@ pub fn activation(it: pb::ActivateCatalogRequest) -> Result<Activation, Status> 
 
 /// Checks a request for a change, and its caller.
 pub fn change<R: ChangeRequest>(request: Request<R>) -> Result<(Change, Actor), Status> {
-    let actor = require(&request, Role::Operator, R::RPC)?;
+    let actor = require(&request, R::ROLE, R::RPC)?;
     let owner = require(&request, Role::Owner, "effective_at");
     let sells = require(&request, Role::Owner, "price_fen");
     let mut it = request.into_inner();

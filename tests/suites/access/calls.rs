@@ -44,7 +44,7 @@ pub const CALLS: [Call; 47] = [
     row("GrantAddOn", Plain, Role::Operator),
     row("GrantAddOn", DatedBack, Role::Owner),
     row("GrantAddOn", Priced, Role::Owner),
-    row("GrantLimit", Plain, Role::Operator),
+    row("GrantLimit", Plain, Role::Owner),
     row("GrantLimit", DatedBack, Role::Owner),
     row("GrantLimit", Priced, Role::Owner),
     row("RefundPurchase", Plain, Role::Operator),
