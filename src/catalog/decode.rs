@@ -8,6 +8,7 @@ use crate::diagnostics::join_quoted;
 use crate::diagnostics::toml::{Document, Table, Value};
 use crate::domain::calendar::{LastDay, Zone};
 use crate::domain::catalog::{AfterGrace, Batch, Catalog, UnknownApps, Validity};
+use crate::domain::currency::{Currency, MINOR_DIGITS_MAX};
 use crate::domain::group_type::GroupType;
 use crate::domain::hold::HoldRules;
 use crate::domain::id::{NAME_MAX_BYTES, Name};
@@ -56,6 +57,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     }
     let version = root.required("version").and_then(|value| version(&value));
     let zone = root.required("time_zone").and_then(|value| zone(&value));
+    let currency = currency(&root);
     let validity = section(&root, "validity", validity);
     let groups_per_day = section(&root, "groups", |groups| required_limit(groups, "per_day", 0));
     let ids = match root.optional("ids") {
@@ -90,6 +92,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     Some(Catalog {
         version: version?,
         zone: zone?,
+        currency: currency?,
         default_edition: sold.default_edition?,
         editions: sold.editions?,
         add_ons: sold.add_ons?,
@@ -216,6 +219,22 @@ fn version(value: &Value<'_>) -> Option<String> {
             && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte))
     });
     value.or_wrong(good, "1 to 64 characters of printable ASCII").map(ToOwned::to_owned)
+}
+
+/// Reads `currency` and `minor_digits`; catalogs of the previous version have neither.
+fn currency(root: &Table<'_>) -> Option<Currency> {
+    let Some(code) = root.optional("currency") else {
+        if let Some(digits) = root.optional("minor_digits") {
+            digits.problem("needs a `currency`");
+            return None;
+        }
+        return Some(Currency::default());
+    };
+    let digits = root.required("minor_digits");
+    let digits = digits.and_then(|digits| digits.integer(0..=i64::from(MINOR_DIGITS_MAX)));
+    let currency = code.as_str().and_then(|code| Currency::new(code, digits.unwrap_or_default()));
+    let expected = "three capital letters of ISO 4217, such as \"USD\"";
+    code.or_wrong(currency, expected).filter(|_| digits.is_some())
 }
 
 fn zone(value: &Value<'_>) -> Option<Zone> {

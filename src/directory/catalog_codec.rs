@@ -15,6 +15,7 @@ use super::selling_codec::{StoredRules, is_default};
 use super::terms_codec::{self, StoredAddOn, StoredEdition};
 use crate::domain::calendar::Zone;
 use crate::domain::catalog::{AfterGrace, Catalog, Validity};
+use crate::domain::currency::Currency;
 use crate::domain::group_type::GroupType;
 use crate::domain::limit::Limit;
 use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
@@ -53,6 +54,9 @@ struct StoredRecord {
 struct StoredCatalog {
     version: String,
     time_zone: String,
+    /// Absent where it is the default, as in records of earlier versions.
+    #[serde(default, skip_serializing_if = "is_default")]
+    currency: StoredCurrency,
     default_edition: String,
     editions: Vec<StoredEdition>,
     add_ons: Vec<StoredAddOn>,
@@ -60,6 +64,24 @@ struct StoredCatalog {
     groups_per_day: Option<u64>,
     validity: StoredValidity,
     metering: StoredMetering,
+}
+
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+struct StoredCurrency {
+    code: String,
+    minor_digits: u32,
+}
+
+impl Default for StoredCurrency {
+    fn default() -> Self {
+        Currency::default().into()
+    }
+}
+
+impl From<Currency> for StoredCurrency {
+    fn from(currency: Currency) -> Self {
+        Self { code: currency.code().to_owned(), minor_digits: currency.minor_digits() }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -165,9 +187,9 @@ pub fn decode(number: u64, bytes: &[u8], own: &Catalog) -> Result<CatalogRecord,
         since: Timestamp::from_millis(stored.since_ms),
         request_id: stored.request_id,
         hash: stored.hash,
-        catalog: Arc::new(
-            catalog.ok_or_else(|| unreadable("its time zone or one of its limits".to_owned()))?,
-        ),
+        catalog: Arc::new(catalog.ok_or_else(|| {
+            unreadable("its time zone, its currency or one of its limits".to_owned())
+        })?),
     })
 }
 
@@ -185,6 +207,7 @@ fn store(catalog: &Catalog) -> StoredCatalog {
     StoredCatalog {
         version: catalog.version.clone(),
         time_zone: catalog.zone.name().to_owned(),
+        currency: catalog.currency.into(),
         default_edition: catalog.default_edition.to_string(),
         editions: catalog.editions.iter().map(terms_codec::store_edition).collect(),
         add_ons: catalog.add_ons.iter().map(terms_codec::store_add_on).collect(),
@@ -258,6 +281,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
     Some(Catalog {
         version: stored.version,
         zone: Zone::named(&stored.time_zone)?,
+        currency: Currency::new(&stored.currency.code, stored.currency.minor_digits)?,
         default_edition: stored.default_edition.as_str().into(),
         editions: stored
             .editions
@@ -370,6 +394,7 @@ mod tests {
     #[test]
     fn conditions_of_sale_are_stored_after_the_fields_of_earlier_versions() {
         let mut catalog = small();
+        catalog.currency = Currency::new("JPY", 0).expect("a currency");
         catalog.validity.last_day = LastDay::Same;
         catalog.validity.refund = RefundRule::Nothing;
         catalog.validity.fee = FeeRule::CalendarDays;
@@ -384,6 +409,7 @@ mod tests {
         let changed = CatalogRecord { hash, catalog: Arc::new(catalog), ..record() };
         let stored = String::from_utf8(encode(&changed)).expect("text");
         for part in [
+            r#""time_zone":"Asia/Shanghai","currency":{"code":"JPY","minor_digits":0},"#,
             r#""full_refunds_per_app":1,"rules":{"last_day":"same","refund":"none","fee":"calendar_days"}}"#,
             r#""selling":{"not_for_sale":true,"months_max":12,"once_per_app":true,"price_of_months":[[3,280000],[12,999000]]}}"#,
             r#""price_fen":50000,"selling":{"not_for_sale":true}}"#,

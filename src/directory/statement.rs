@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::DirectoryError;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::domain::calendar::{Day, Zone};
+use crate::domain::currency::Currency;
 use crate::domain::id::AppId;
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
@@ -18,8 +19,8 @@ use crate::domain::text::hex;
 use crate::domain::time::Timestamp;
 
 const VERSION: u32 = 1;
-/// The currency of every amount; amounts are in hundredths of it.
-const CURRENCY: &str = "CNY";
+/// The decimals of amounts where the document has none.
+const MINOR_DIGITS: u32 = 2;
 
 // The members are in the order of their names, which is the order of hashing.
 #[derive(Serialize, Deserialize)]
@@ -35,6 +36,9 @@ struct Document {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
     lines: Vec<DocumentLine>,
+    /// Absent for two decimals, as in documents of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minor_digits: Option<u32>,
     month: String,
     time_zone: String,
     total_fen: i64,
@@ -118,12 +122,13 @@ pub fn seal(statement: Statement) -> HashedStatement {
         app_id: statement.app.to_string(),
         catalog_version: statement.catalog_version.clone(),
         computed_at_ms: statement.computed_at.as_millis(),
-        currency: CURRENCY.to_owned(),
+        currency: statement.currency.code().to_owned(),
         days: statement.days.iter().map(store_day).collect(),
         is_final: statement.is_final,
         final_at_ms: statement.final_at.as_millis(),
         hash: None,
         lines: statement.lines.iter().map(store_line).collect(),
+        minor_digits: Some(statement.currency.minor_digits()).filter(|it| *it != MINOR_DIGITS),
         month: statement.month.to_string(),
         time_zone: statement.zone.name().to_owned(),
         total_fen: statement.total_fen,
@@ -196,6 +201,7 @@ pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<HashedStatement,
 fn load(document: Document) -> Result<Statement, &'static str> {
     let lines = document.lines.into_iter().map(load_line).collect();
     let days = document.days.into_iter().map(load_day).collect::<Option<_>>();
+    let minor_digits = document.minor_digits.unwrap_or(MINOR_DIGITS);
     Ok(Statement {
         app: AppId::try_from(document.app_id).map_err(|_| "its app")?,
         month: document.month.parse().map_err(|_| "its month")?,
@@ -204,6 +210,7 @@ fn load(document: Document) -> Result<Statement, &'static str> {
         computed_at: Timestamp::from_millis(document.computed_at_ms),
         final_at: Timestamp::from_millis(document.final_at_ms),
         catalog_version: document.catalog_version,
+        currency: Currency::new(&document.currency, minor_digits).ok_or("its currency")?,
         lines,
         total_fen: document.total_fen,
         days: days.ok_or("one of its days")?,

@@ -1,12 +1,13 @@
 //! The catalog: every published number, as data.
 //!
 //! It is plain data, validated as a whole by the loader (`crate::catalog`); this module only reads
-//! it. Prices are in fen (1/100 CNY) a month.
+//! it. Prices are of a month, in minor units of [`Catalog::currency`].
 
 use std::fmt;
 use std::time::Duration;
 
 use super::calendar::{LastDay, Zone};
+use super::currency::Currency;
 use super::failure_policy::FailurePolicy;
 use super::group_type::GroupType;
 use super::hold::HoldRules;
@@ -17,6 +18,7 @@ use super::limit::{Limit, LimitId};
 use super::limits::Sale;
 use super::postpaid::PostPaid;
 use super::selling::{FeeRule, RefundRule, Selling};
+use super::text::Conventions;
 
 /// Editions, add-ons, group types, IM codes and validity rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub struct Catalog {
     pub version: String,
     /// The time zone in which days and months begin.
     pub zone: Zone,
+    /// The currency of all prices.
+    pub currency: Currency,
     /// The edition of an app that has bought nothing. One of `editions`.
     pub default_edition: Name,
     /// Editions, in the order in which they are offered.
@@ -178,6 +182,12 @@ pub struct Batch {
 }
 
 impl Catalog {
+    /// Returns how instants and amounts are written in texts for people.
+    #[must_use]
+    pub fn conventions(&self) -> Conventions {
+        Conventions { zone: self.zone, currency: self.currency }
+    }
+
     /// Returns the catalog with those parts of another one that each sidecar reads from its own
     /// file: a store does not keep them.
     #[must_use]

@@ -5,11 +5,10 @@
 
 use std::fmt;
 
-use super::calendar::Zone;
 use super::decision::{Reason, Subject};
 use super::id::{AppId, Name};
 use super::month::Month;
-use super::text::money;
+use super::text::Conventions;
 use super::time::Timestamp;
 
 /// Event of an app or of the whole store.
@@ -344,9 +343,10 @@ impl EventKind {
         matches!(self, Self::LimitPassed { .. } | Self::Denied { .. } | Self::HoldRetaken(_))
     }
 
-    /// Returns a sentence for people, with instants in the given zone.
+    /// Returns a sentence for people, with instants and amounts by these conventions.
     #[must_use]
-    pub fn sentence(&self, zone: Zone) -> String {
+    pub fn sentence(&self, by: Conventions) -> String {
+        let Conventions { zone, currency } = by;
         match self {
             Self::LimitPassed { count, percent } => format!("{count}: {percent} % is reached"),
             Self::Denied { sample, reason: Reason::ServiceStopped, denials } => {
@@ -383,10 +383,10 @@ impl EventKind {
             Self::AppCreated { .. } => "the app was registered".to_owned(),
             Self::Purchased { what, months, renewal, price_fen, .. } => {
                 let verb = if *renewal { "renewed" } else { "bought" };
-                format!("{what} was {verb}{}, for {}", term(*months), money(*price_fen))
+                format!("{what} was {verb}{}, for {}", term(*months), currency.money(*price_fen))
             }
             Self::Refunded { what, refund_fen, .. } => {
-                format!("{what} was refunded with {}", money(*refund_fen))
+                format!("{what} was refunded with {}", currency.money(*refund_fen))
             }
             Self::RetentionSet { days, .. } => format!("messages are kept for {days} days"),
             Self::DriftFound { differences, .. } => {
@@ -402,7 +402,7 @@ impl EventKind {
                 )
             }
             Self::StatementIssued { month, total_fen } => {
-                format!("the statement of {month} is final, over {}", money(*total_fen))
+                format!("the statement of {month} is final, over {}", currency.money(*total_fen))
             }
             Self::FactsLost { part, found, known } => lost(*part, *found, *known),
             Self::EventsDropped { first, last, kinds } => {

@@ -5,7 +5,7 @@ use crate::domain::id::{GroupId, UserId};
 
 #[test]
 fn every_event_has_a_sentence_for_people() {
-    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
+    let by = crate::catalog::builtin().conventions();
     let midnight = Timestamp::from_millis(1_552_320_000_000);
     let user = Subject::User(UserId::try_from("alice").expect("an id"));
     let count = |subject, used| {
@@ -72,13 +72,13 @@ fn every_event_has_a_sentence_for_people() {
             "the store lost events 5-5, which it had acknowledged",
         ),
     ] {
-        assert_eq!(what.sentence(zone), sentence);
+        assert_eq!(what.sentence(by), sentence);
     }
 }
 
 #[test]
 fn agreed_limits_have_sentences_with_and_without_months() {
-    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
+    let by = crate::catalog::builtin().conventions();
     let bought = |months| EventKind::Purchased {
         what: Sold::AgreedLimit("groups_per_user".to_owned()),
         months,
@@ -94,7 +94,7 @@ fn agreed_limits_have_sentences_with_and_without_months() {
         (ended, "ended at 2019-03-12T00:00:00+08:00"),
     ] {
         let expected = format!("agreed limit \"groups_per_user\" {sentence}");
-        assert_eq!(what.sentence(zone), expected);
+        assert_eq!(what.sentence(by), expected);
     }
 }
 
@@ -102,9 +102,9 @@ fn agreed_limits_have_sentences_with_and_without_months() {
 fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
     let kinds = ["denied", "limit_passed"].map(str::to_owned).to_vec();
     let what = EventKind::EventsDropped { first: 4, last: 9, kinds };
-    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
+    let by = crate::catalog::builtin().conventions();
     let sentence = "events 4-9 were dropped from the bounded log (denied, limit_passed)";
-    assert_eq!(what.sentence(zone), sentence);
+    assert_eq!(what.sentence(by), sentence);
     let event = |what| Event { at: Timestamp::from_millis(7), app: None, what };
     assert_eq!(NumberedEvent { number: 9, event: event(what) }.id(), "dropped-4-9");
     let created = EventKind::AppCreated { request_id: String::new() };
@@ -113,7 +113,7 @@ fn dropped_events_have_a_sentence_and_an_id_of_their_own() {
 
 #[test]
 fn events_that_need_an_operator_have_the_stores_error_text() {
-    let zone = Zone::named("Asia/Shanghai").expect("a zone of the database");
+    let by = crate::catalog::builtin().conventions();
     for (what, sentence) in [
         (
             EventKind::JournalBlocked {
@@ -142,6 +142,6 @@ fn events_that_need_an_operator_have_the_stores_error_text() {
              1 subject was taken anew",
         ),
     ] {
-        assert_eq!(what.sentence(zone), sentence);
+        assert_eq!(what.sentence(by), sentence);
     }
 }

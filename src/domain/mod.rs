@@ -26,6 +26,7 @@ pub mod catalog;
 pub mod catalog_history;
 pub mod checks;
 pub mod clock_guard;
+pub mod currency;
 pub mod decision;
 pub mod event;
 pub mod exchange;

@@ -1,6 +1,18 @@
-//! Formatting of bytes and money, and parsing of bytes, used wherever they are shown.
+//! Formatting and parsing of bytes, and lists of names, used wherever they are shown.
 
 use std::fmt::Write as _;
+
+use super::calendar::Zone;
+use super::currency::Currency;
+
+/// How instants and amounts are written in texts for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conventions {
+    /// The time zone of instants.
+    pub zone: Zone,
+    /// The currency of amounts.
+    pub currency: Currency,
+}
 
 /// Formats bytes as hexadecimal digits.
 #[must_use]
@@ -24,14 +36,6 @@ pub fn unhex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
         *byte = u8::try_from(digit(0)? * 16 + digit(1)?).ok()?;
     }
     Some(bytes)
-}
-
-/// Formats money: `50000` fen are `500.00 CNY`.
-#[must_use]
-pub fn money(fen: i64) -> String {
-    let sign = if fen < 0 { "-" } else { "" };
-    let fen = fen.unsigned_abs();
-    format!("{sign}{}.{:02} CNY", fen / 100, fen % 100)
 }
 
 /// Most names that a message lists.
@@ -77,13 +81,5 @@ mod tests {
         for other in ["", "000fa0", "000fa0ff00", "000fa0fg", "00 fa0ff", "+00fa0ff"] {
             assert_eq!(unhex::<4>(other), None, "{other:?}");
         }
-    }
-
-    #[test]
-    fn fen_are_shown_as_yuan() {
-        let shown = [0, 5, 99_900, 50_000, 123_456_789, -150].map(money);
-        let wanted = ["0.00", "0.05", "999.00", "500.00", "1234567.89", "-1.50"];
-        assert_eq!(shown, wanted.map(|yuan| format!("{yuan} CNY")));
-        assert_eq!(money(i64::MIN), "-92233720368547758.08 CNY");
     }
 }

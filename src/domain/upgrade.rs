@@ -17,6 +17,7 @@
 //! lifts it too is offered against that user's own limit.
 
 use super::catalog::{AddOn, Catalog, Edition};
+use super::currency::Currency;
 use super::decision::{Reason, Violation};
 use super::id::Name;
 use super::limit::{Limit, LimitId, Source};
@@ -39,8 +40,10 @@ pub struct Upgrade {
     pub offer: Offer,
     /// The limit after the purchase.
     pub new_limit: Limit,
-    /// Price of a month, in fen.
+    /// Price of a month, in minor units.
     pub price_fen_per_month: i64,
+    /// The currency of the price.
+    pub currency: Currency,
     /// The purchased edition, or the add-on of the same kind, that is in force and is exchanged for
     /// the item; `None` if the item is bought in addition.
     pub replaces: Option<Name>,
@@ -146,7 +149,13 @@ impl Purchase<'_> {
                 (Offer::AddOn(add_on.id.clone()), add_on.price_fen_per_month, running)
             }
         };
-        Upgrade { offer, new_limit, price_fen_per_month, replaces: replaces.cloned() }
+        Upgrade {
+            offer,
+            new_limit,
+            price_fen_per_month,
+            currency: catalog.currency,
+            replaces: replaces.cloned(),
+        }
     }
 }
 
@@ -171,6 +180,7 @@ fn renewal(catalog: &Catalog, limits: &Limits) -> Option<Upgrade> {
         offer: Offer::Edition(edition.id.clone()),
         new_limit: Limit::Unlimited,
         price_fen_per_month: edition.offered_price()?,
+        currency: catalog.currency,
         replaces: None,
     })
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::domain::billing::{Item, Line, Statement};
+use crate::domain::currency::Currency;
 
 const HEADER: &str = "app_id,month,final,item,item_id,description,inputs,formula,quantity,\
-                      unit_price_fen,amount_fen";
+                      unit_price_fen,amount_fen,currency,minor_digits";
 
 /// Returns the rows, each ending with CR and LF.
 pub fn text(statement: &Statement) -> String {
@@ -15,7 +16,7 @@ pub fn text(statement: &Statement) -> String {
     }
     let (app, month) = (statement.app.as_str(), statement.month.to_string());
     let fields = [app, &month, flag(statement), "total", "", "Total", "", "", "", ""];
-    push(&mut text, fields, statement.total_fen);
+    push(&mut text, fields, statement.total_fen, statement.currency);
     text
 }
 
@@ -35,16 +36,17 @@ fn row(text: &mut String, statement: &Statement, line: &Line) {
         &quantity,
         &line.unit_price_fen.map_or_else(String::new, |price| price.to_string()),
     ];
-    push(text, fields, line.amount_fen);
+    push(text, fields, line.amount_fen, statement.currency);
 }
 
-fn push(text: &mut String, fields: [&str; 10], amount_fen: i64) {
+fn push(text: &mut String, fields: [&str; 10], amount_fen: i64, currency: Currency) {
     for field in fields {
         text.push_str(&quoted(field));
         text.push(',');
     }
     // Writing to a string cannot fail.
-    let _ = write!(text, "{amount_fen}\r\n");
+    let (code, digits) = (currency.code(), currency.minor_digits());
+    let _ = write!(text, "{amount_fen},{code},{digits}\r\n");
 }
 
 fn flag(statement: &Statement) -> &'static str {

@@ -6,6 +6,7 @@ use super::chart::Chart;
 use super::{grouped, money};
 use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Line, Statement, StatementDay};
+use crate::domain::currency::Currency;
 use crate::domain::id::Name;
 use crate::domain::postpaid::whole_mbps;
 
@@ -55,31 +56,35 @@ pub fn page(sealed: &HashedStatement) -> String {
 }
 
 fn lines(statement: &Statement) -> String {
-    let mut table = "<table>\n<thead><tr><th>What</th><th class=\"n\">Quantity</th>\
-                     <th class=\"n\">Unit price</th><th class=\"n\">Amount, CNY</th></tr></thead>\n\
-                     <tbody>\n"
-        .to_owned();
+    let currency = statement.currency;
+    let mut table = format!(
+        "<table>\n<thead><tr><th>What</th><th class=\"n\">Quantity</th>\
+                     <th class=\"n\">Unit price</th><th class=\"n\">Amount, {}</th></tr></thead>\n\
+                     <tbody>\n",
+        currency.code()
+    );
     for line in &statement.lines {
-        table.push_str(&row(line));
+        table.push_str(&row(line, currency));
     }
     let _ = write!(
         table,
         "</tbody>\n<tfoot><tr><th>Total</th><td></td><td></td>\
          <td class=\"n\">{}</td></tr></tfoot>\n\
          </table>\n",
-        money(statement.total_fen)
+        money(currency, statement.total_fen)
     );
     table
 }
 
-fn row(line: &Line) -> String {
+fn row(line: &Line, currency: Currency) -> String {
     let inputs: Vec<_> = line
         .inputs
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{} {}", escaped(&name.replace('_', " ")), escaped(value)))
         .collect();
-    let price = line.unit_price_fen.map_or_else(|| "not charged".to_owned(), money);
+    let price = line.unit_price_fen;
+    let price = price.map_or_else(|| "not charged".to_owned(), |fen| money(currency, fen));
     let quantity = u64::try_from(line.quantity).map_or_else(|_| line.quantity.to_string(), grouped);
     format!(
         "<tr><td>{}<div class=\"how\">{}<br>{}</div></td><td class=\"n\">{quantity}</td>\
@@ -87,7 +92,7 @@ fn row(line: &Line) -> String {
         escaped(&line.description),
         escaped(&line.formula),
         inputs.join(" · "),
-        money(line.amount_fen),
+        money(currency, line.amount_fen),
     )
 }
 

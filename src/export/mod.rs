@@ -4,6 +4,7 @@
 //! [`crate::directory::statement`].
 
 use crate::directory::statement::HashedStatement;
+use crate::domain::currency::Currency;
 
 mod chart;
 mod csv;
@@ -52,11 +53,9 @@ pub fn file(sealed: &HashedStatement, format: Format) -> Vec<u8> {
     }
 }
 
-/// Formats money: `50000` fen are `500.00`.
-fn money(fen: i64) -> String {
-    let sign = if fen < 0 { "-" } else { "" };
-    let fen = fen.unsigned_abs();
-    format!("{sign}{}.{:02}", grouped(fen / 100), fen % 100)
+/// Formats money with a comma between each three digits: `5000000` fen are `50,000.00`.
+fn money(currency: Currency, minor: i64) -> String {
+    currency.amount(minor, grouped)
 }
 
 /// Formats a number with a comma between each three digits.
@@ -86,7 +85,9 @@ mod tests {
             (-123_456_789, "-1,234,567.89"),
             (i64::MIN, "-92,233,720,368,547,758.08"),
         ] {
-            assert_eq!(money(fen), text, "{fen}");
+            assert_eq!(money(Currency::default(), fen), text, "{fen}");
         }
+        let yen = Currency::new("JPY", 0).expect("a currency");
+        assert_eq!(money(yen, -1_234_567), "-1,234,567");
     }
 }

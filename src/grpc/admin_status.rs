@@ -82,6 +82,7 @@ fn admin_reason(error: &AdminError) -> ErrorReason {
         AdminError::SeveralCatalogs { .. } => ErrorReason::AmbiguousCatalogVersion,
         AdminError::Catalog(_) => ErrorReason::DefaultEditionMissing,
         AdminError::TypesInUse(_) => ErrorReason::GroupTypesInUse,
+        AdminError::CurrencyInUse { .. } => ErrorReason::CurrencyInUse,
         AdminError::PageTokenBeyondEnd { .. } => ErrorReason::InvalidFields,
         AdminError::Clock(error) | AdminError::Unread(error) => reason_of_read(error),
         AdminError::TooLong(_) => ErrorReason::PreviewTooLong,

@@ -11,7 +11,7 @@ use crate::domain::upgrade::{Offer, Upgrade};
 use crate::domain::usage::Usage;
 use crate::engine::{Decision, Degradation, Denial, UsageReport};
 use crate::ledger::metering::Metered;
-use crate::proto::{reason, source, subject, timestamp};
+use crate::proto::{currency, reason, source, subject, timestamp};
 
 /// A response that is made of a decision and the request's ids.
 pub trait FromDecision {
@@ -191,6 +191,7 @@ fn upgrade(upgrade: Upgrade) -> pb::Upgrade {
         price_fen_per_month: upgrade.price_fen_per_month,
         replaces_add_on_id,
         replaces_edition_id,
+        currency: Some(currency(upgrade.currency)),
     }
 }
 

@@ -117,6 +117,7 @@ reasons! {
     DefaultEditionMissing = "DEFAULT_EDITION_MISSING": Internal;
     TooManyCatalogs = "TOO_MANY_CATALOGS": FailedPrecondition;
     GroupTypesInUse = "GROUP_TYPES_IN_USE": FailedPrecondition;
+    CurrencyInUse = "CURRENCY_IN_USE": FailedPrecondition;
     // Load.
     Overloaded = "OVERLOADED": ResourceExhausted;
     UnknownAppsFull = "UNKNOWN_APPS_FULL": ResourceExhausted;

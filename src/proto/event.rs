@@ -1,30 +1,32 @@
 //! Events as messages.
 
 use super::{json, pb, reason, subject, timestamp};
-use crate::domain::calendar::Zone;
+use crate::domain::currency::Currency;
 use crate::domain::event::{Count, EventKind as Kind, NumberedEvent, Retaken, Sold};
+use crate::domain::text::Conventions;
 
-/// Converts an event; instants within its sentence are in that zone.
-pub fn event(numbered: &NumberedEvent, zone: Zone) -> pb::Event {
+/// Converts an event; its sentence has instants and amounts by these conventions.
+pub fn event(numbered: &NumberedEvent, by: Conventions) -> pb::Event {
     let event = &numbered.event;
     let message = pb::Event {
         event_id: numbered.id(),
         kind: kind(&event.what).into(),
         app_id: event.app.as_ref().map(ToString::to_string).unwrap_or_default(),
         occurred_at: Some(timestamp(event.at)),
-        message: event.what.sentence(zone),
+        message: event.what.sentence(by),
         ..pb::Event::default()
     };
-    with_details(message, &event.what)
+    with_details(message, &event.what, by.currency)
 }
 
 /// Returns an event as JSON on one line, which is the body of a webhook.
 #[must_use]
-pub fn event_json(numbered: &NumberedEvent, zone: Zone) -> String {
-    json::compact("Event", &event(numbered, zone))
+pub fn event_json(numbered: &NumberedEvent, by: Conventions) -> String {
+    json::compact("Event", &event(numbered, by))
 }
 
-fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
+fn with_details(message: pb::Event, what: &Kind, by: Currency) -> pb::Event {
+    let currency = Some(super::currency(by));
     match what.clone() {
         Kind::LimitPassed { count, percent } => {
             let percent = u32::try_from(percent).unwrap_or(u32::MAX);
@@ -52,10 +54,10 @@ fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
         }
         Kind::AppCreated { request_id } => pb::Event { request_id, ..message },
         Kind::Purchased { what, price_fen, request_id, .. } => {
-            pb::Event { amount_fen: price_fen, request_id, ..about(message, what) }
+            pb::Event { amount_fen: price_fen, currency, request_id, ..about(message, what) }
         }
         Kind::Refunded { what, refund_fen, request_id } => {
-            pb::Event { amount_fen: -refund_fen, request_id, ..about(message, what) }
+            pb::Event { amount_fen: -refund_fen, currency, request_id, ..about(message, what) }
         }
         Kind::RetentionSet { days, request_id } => {
             pb::Event { retention_days: days, request_id, ..message }
@@ -68,7 +70,7 @@ fn with_details(message: pb::Event, what: &Kind) -> pb::Event {
             sample.map_or(message.clone(), |sample| counted(message, sample))
         }
         Kind::StatementIssued { month, total_fen } => {
-            pb::Event { month: month.to_string(), amount_fen: total_fen, ..message }
+            pb::Event { month: month.to_string(), amount_fen: total_fen, currency, ..message }
         }
         Kind::FactsLost { part, found, known } => {
             pb::Event { part: part.name().to_owned(), found, known, ..message }
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_webhook_gets_the_names_of_the_protos_on_one_line() {
-        let zone = Zone::named("Asia/Shanghai").expect("known");
+        let by = crate::catalog::builtin().conventions();
         let what = Kind::Refunded {
             what: Sold::AddOn("members-2000".into()),
             refund_fen: 50_000,
@@ -152,18 +154,18 @@ mod tests {
         let app = AppId::try_from("demo").expect("an id");
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: Some(app), what };
         assert_eq!(
-            event_json(&NumberedEvent { number: 7, event }, zone),
+            event_json(&NumberedEvent { number: 7, event }, by),
             concat!(
                 r#"{"event_id":"7","kind":"EVENT_KIND_REFUNDED","app_id":"demo","#,
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,
                 r#""message":"add-on \"members-2000\" was refunded with 500.00 CNY","#,
-                r#""add_on_id":"members-2000","amount_fen":-50000,"request_id":"r1"}"#,
+                r#""add_on_id":"members-2000","amount_fen":-50000,"request_id":"r1","currency":{"code":"CNY","minor_digits":2}}"#,
             )
         );
         let what = Kind::FactsLost { part: StorePart::Events, found: 4, known: 9 };
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
         assert_eq!(
-            event_json(&NumberedEvent { number: 1010, event }, zone),
+            event_json(&NumberedEvent { number: 1010, event }, by),
             concat!(
                 r#"{"event_id":"1010","kind":"EVENT_KIND_FACTS_LOST","#,
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,
@@ -175,7 +177,7 @@ mod tests {
         let what = Kind::EventsDropped { first: 4, last: 9, kinds };
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: None, what };
         assert_eq!(
-            event_json(&NumberedEvent { number: 9, event }, zone),
+            event_json(&NumberedEvent { number: 9, event }, by),
             concat!(
                 r#"{"event_id":"dropped-4-9","kind":"EVENT_KIND_EVENTS_DROPPED","#,
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,
@@ -192,7 +194,7 @@ mod tests {
         };
         let event = Event { at: Timestamp::from_millis(1_552_320_000_000), app: Some(app), what };
         assert_eq!(
-            event_json(&NumberedEvent { number: 8, event }, zone),
+            event_json(&NumberedEvent { number: 8, event }, by),
             concat!(
                 r#"{"event_id":"8","kind":"EVENT_KIND_JOURNAL_BLOCKED","app_id":"demo","#,
                 r#""occurred_at":"2019-03-11T16:00:00Z","#,

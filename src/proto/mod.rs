@@ -10,7 +10,7 @@ mod values;
 
 pub use event::event_json;
 pub(crate) use event::{event, kind, kind_named};
-pub(crate) use values::{reason, source, subject, timestamp};
+pub(crate) use values::{currency, reason, source, subject, timestamp};
 
 /// The messages, generated.
 #[allow(missing_docs, clippy::pedantic)]

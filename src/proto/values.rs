@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::pb;
+use crate::domain::currency::Currency;
 use crate::domain::decision::{Reason, Subject};
 use crate::domain::limit::Source;
 use crate::domain::time::Timestamp;
@@ -27,6 +28,11 @@ pub fn subject(subject: &Subject) -> pb::Subject {
         Subject::Group(id) => Kind::GroupId(id.to_string()),
     };
     pb::Subject { kind: Some(kind) }
+}
+
+/// Returns the currency as a message has it.
+pub fn currency(currency: Currency) -> pb::Currency {
+    pb::Currency { code: currency.code().to_owned(), minor_digits: currency.minor_digits() }
 }
 
 /// Returns the source of a limit and the id that it names.

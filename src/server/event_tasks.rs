@@ -62,7 +62,7 @@ impl EventTaskInputs<'_> {
             let webhook = Webhook::new(target, log, clock, metrics.clone(), holder)?;
             begun("webhook", webhook.begin()).await;
             let engine = engine.clone();
-            tasks.spawn(webhook.run(move || engine.catalog().zone, stop.clone()));
+            tasks.spawn(webhook.run(move || engine.catalog().conventions(), stop.clone()));
         }
         Ok(EventTasks { tasks, stop })
     }

@@ -371,7 +371,7 @@ async fn activate_loaded(
             warn!(%error, "catalogs not read, deciding by the loaded one, retrying");
             Ok(Some(catalog))
         }
-        Err(error @ AdminError::TypesInUse(_)) if administration.keeps_catalogs() => {
+        Err(error) if error.is_of_catalog_in_use() && administration.keeps_catalogs() => {
             error!(%error, "catalog refused, following the store's last one");
             reported.report(&administration.follow_catalog().await?);
             Ok(None)

@@ -21,8 +21,8 @@ use tracing::{info, warn};
 
 use self::post::{Poster, Refused};
 use crate::clock::{Clock, Stopwatch};
-use crate::domain::calendar::Zone;
 use crate::domain::event::{EventKind, NumberedEvent};
+use crate::domain::text::Conventions;
 use crate::events::backoff::backoff;
 use crate::events::{Claim, EventLog, EventsError, Lease};
 use crate::proto::event_json;
@@ -118,9 +118,10 @@ impl Webhook {
         Ok(())
     }
 
-    /// Posts events until `stopped` is cancelled. `zone` returns the zone of the current catalog.
-    pub async fn run(self, zone: impl Fn() -> Zone, stopped: CancellationToken) {
-        let posting = self.post_until(&zone, &stopped);
+    /// Posts events until `stopped` is cancelled. `conventions` returns those
+    /// of the current catalog.
+    pub async fn run(self, conventions: impl Fn() -> Conventions, stopped: CancellationToken) {
+        let posting = self.post_until(&conventions, &stopped);
         let late = async {
             stopped.cancelled().await;
             sleep(SHUTDOWN_POST_MAX).await;
@@ -133,19 +134,24 @@ impl Webhook {
         let _ = self.log.claim(&self.lease, Duration::ZERO).await;
     }
 
-    async fn post_until(&self, zone: &impl Fn() -> Zone, stopped: &CancellationToken) {
+    async fn post_until(
+        &self,
+        conventions: &impl Fn() -> Conventions,
+        stopped: &CancellationToken,
+    ) {
         let (mut failures, mut held) = (0, None);
         while !stopped.is_cancelled() {
-            let pause = match self.post_available(zone, stopped, &mut held, &mut failures).await {
-                Ok(pause) => pause,
-                Err(failure) => {
-                    held = None;
-                    failures += 1;
-                    let pause = backoff(failures, BACKOFF_MIN, BACKOFF_MAX);
-                    log_failure(&failure, failures, pause);
-                    pause
-                }
-            };
+            let pause =
+                match self.post_available(conventions, stopped, &mut held, &mut failures).await {
+                    Ok(pause) => pause,
+                    Err(failure) => {
+                        held = None;
+                        failures += 1;
+                        let pause = backoff(failures, BACKOFF_MIN, BACKOFF_MAX);
+                        log_failure(&failure, failures, pause);
+                        pause
+                    }
+                };
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stopped.cancelled() => {}
@@ -157,7 +163,7 @@ impl Webhook {
     /// until the next attempt.
     async fn post_available(
         &self,
-        zone: &impl Fn() -> Zone,
+        conventions: &impl Fn() -> Conventions,
         stopped: &CancellationToken,
         held: &mut Option<Held>,
         failures: &mut u32,
@@ -179,7 +185,7 @@ impl Webhook {
             if self.hold(held).await?.is_none() {
                 return Ok(CLAIM_EVERY);
             }
-            self.post(numbered, zone()).await.map_err(Failure::Receiver)?;
+            self.post(numbered, conventions()).await.map_err(Failure::Receiver)?;
             if let EventKind::EventsDropped { first, last, .. } = numbered.event.what {
                 self.metrics.webhook_missed(last - first + 1);
                 warn!(first, last, "events dropped before the webhook received them");
@@ -219,8 +225,8 @@ impl Webhook {
         Ok(position)
     }
 
-    async fn post(&self, numbered: &NumberedEvent, zone: Zone) -> Result<(), Refused> {
-        let body = event_json(numbered, zone);
+    async fn post(&self, numbered: &NumberedEvent, by: Conventions) -> Result<(), Refused> {
+        let body = event_json(numbered, by);
         let posted = self.poster.post(&numbered.id(), body).await;
         self.metrics.webhook_posted(posted.is_ok());
         posted

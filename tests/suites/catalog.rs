@@ -1,6 +1,6 @@
 //! The catalog: the built-in numbers, reports about invalid files, and reloading.
 
-mod broken;
+pub mod broken;
 mod builtin;
 mod im_codes;
 mod selling;

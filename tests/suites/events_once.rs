@@ -210,9 +210,9 @@ async fn an_agreed_limit_is_published_as_a_purchase_and_its_end() {
         assert_eq!(kinds(&published), expected, "{number}");
         last = published.last().map_or(last, |published| published.number);
     }
-    let zone = world.catalog.zone;
+    let by = world.catalog.conventions();
     let published = world.published(0).await;
-    let sentences: Vec<_> = published.iter().map(|it| it.event.what.sentence(zone)).collect();
+    let sentences: Vec<_> = published.iter().map(|it| it.event.what.sentence(by)).collect();
     let bought = "agreed limit \"groups_per_user\" was bought, for 10.00 CNY";
     assert_eq!(sentences[1], bought);
     let ended = "agreed limit \"groups_per_user\" ended at 2019-03-12T00:00:00+08:00";

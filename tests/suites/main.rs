@@ -12,6 +12,7 @@ mod clock;
 mod concurrency;
 mod config;
 mod conformance;
+mod currency;
 mod domain_tables;
 mod events;
 mod events_once;

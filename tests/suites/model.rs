@@ -95,7 +95,7 @@ async fn over_small(
     (rounds, reopen_every): (usize, Option<usize>),
     seed: u64,
 ) -> Coverage {
-    run(Setup {
+    let setup = Setup {
         rules,
         catalog,
         place,
@@ -104,8 +104,8 @@ async fn over_small(
         rounds,
         reopen_every,
         seed,
-    })
-    .await
+    };
+    Box::pin(run(setup)).await
 }
 
 /// The cases that each run must cover.

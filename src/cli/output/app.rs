@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::domain::text::money;
 use crate::grpc::pb::{self, App, Entitlement, Purchase, ServiceState};
 
 /// Note on an app whose latest change is not published to every part of the store yet.
@@ -40,7 +39,7 @@ impl Report for pb::RefundPurchaseResponse {
     const NAME: &'static str = "RefundPurchaseResponse";
 
     fn text(&self, style: Style) -> String {
-        let refund = self.value.map(refunded).unwrap_or_default();
+        let refund = self.value.as_ref().map(refunded).unwrap_or_default();
         refund + &self.app.as_ref().map(|app| app_text(app, style)).unwrap_or_default()
     }
 }
@@ -53,10 +52,11 @@ macro_rules! exchanges {
 
             fn text(&self, style: Style) -> String {
                 let receipt = self.purchase.as_ref().map(|it| receipt(it, style));
+                let currency = self.purchase.as_ref().and_then(|it| it.currency.as_ref());
                 let app = self.app.as_ref().map(|app| app_text(app, style));
                 exchanged(&self.refunds)
                     + &receipt.unwrap_or_default()
-                    + &format!("{}\n\n", value::sum(self.sum_fen))
+                    + &format!("{}\n\n", value::sum(self.sum_fen, currency))
                     + &app.unwrap_or_default()
             }
         }
@@ -70,19 +70,20 @@ fn exchanged(refunds: &[pb::RefundedPurchase]) -> String {
     let line = |refund: &pb::RefundedPurchase| {
         let item = refund.purchase.as_ref().map(|it| value::bought(it.item.as_ref()));
         let item = Cell::new(item.unwrap_or_default());
-        format!("{}: {}", item.text(), refund.value.map(refunded).unwrap_or_default())
+        format!("{}: {}", item.text(), refund.value.as_ref().map(refunded).unwrap_or_default())
     };
     refunds.iter().map(line).collect()
 }
 
 /// Formats a refund, such as `refunded 963.32 CNY of 999.00 CNY: 1 of 28 days used`.
-pub(super) fn refunded(value: pb::RemainingValue) -> String {
+pub(super) fn refunded(value: &pb::RemainingValue) -> String {
     let why = if value.in_full {
         "in full, since the purchase is recent".to_owned()
     } else {
         format!("{} of {} used", value.days_used, value::count(value.days, "day"))
     };
-    let (refund, price) = (money(value.refund_fen), money(value.price_fen));
+    let [refund, price] =
+        [value.refund_fen, value.price_fen].map(|fen| value::money(fen, value.currency.as_ref()));
     format!("refunded {refund} of {price}: {why}\n\n")
 }
 
@@ -150,7 +151,7 @@ fn receipt(purchase: &Purchase, style: Style) -> String {
         "{} {}{term}, {}: valid from {} until {}\n\n",
         if purchase.renewal { "renewed" } else { "bought" },
         item.text(),
-        money(purchase.price_fen),
+        value::money(purchase.price_fen, purchase.currency.as_ref()),
         style.instant(purchase.valid_from.as_ref()),
         style.instant(purchase.valid_until.as_ref()),
     )
@@ -200,6 +201,7 @@ fn purchases(purchases: &[Purchase], style: Style) -> Table {
         Table::new(["BOUGHT", "AT", "MONTHS", "PRICE", "VALID FROM", "VALID UNTIL", "REQUEST"]);
     for purchase in purchases {
         let renewal = if purchase.renewal { " (renewal)" } else { "" };
+        let money = |minor| value::money(minor, purchase.currency.as_ref());
         let refund = purchase.refund.as_ref();
         let refund = refund.map(|it| format!(" (refunded {})", money(it.refund_fen)));
         table.row([
@@ -266,6 +268,7 @@ mod tests {
             item: Some(Item::EditionId("professional".into())),
             renewal: false,
             months: 1,
+            currency: None,
             price_fen: 99_900,
             purchased_at: Some(at(1_549_936_800)),
             valid_from: Some(at(1_549_936_800)),
@@ -307,6 +310,7 @@ mod tests {
     fn an_exchange_is_shown_with_each_refund_and_its_sum() {
         let item = Some(Item::AddOnId("groups-per-user-400".into()));
         let value = pb::RemainingValue {
+            currency: None,
             price_fen: 50_000,
             days: 28,
             days_used: 9,

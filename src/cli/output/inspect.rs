@@ -4,7 +4,6 @@ use super::Report;
 use super::app::{refunded, state};
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::domain::text::money;
 use crate::grpc::pb;
 
 impl Report for pb::PreviewEntitlementResponse {
@@ -18,11 +17,11 @@ impl Report for pb::PreviewEntitlementResponse {
         if self.sale.is_some() && !self.refunds.is_empty() {
             let line = |it: &pb::PreviewedRefund| {
                 let request = Cell::new(&it.purchase_request_id);
-                let value = it.value.map(refunded).unwrap_or_default();
+                let value = it.value.as_ref().map(refunded).unwrap_or_default();
                 format!("purchase {} would be {}\n", request.text(), value.trim_end())
             };
             let refunds: String = self.refunds.iter().map(line).collect();
-            parts.push(format!("{refunds}{}\n", value::sum(self.sum_fen)));
+            parts.push(format!("{refunds}{}\n", value::sum(self.sum_fen, self.currency.as_ref())));
         }
         if let Some(sale) = &self.sale {
             let [from, until, stops_at] = [&sale.valid_from, &sale.valid_until, &sale.stops_at]
@@ -65,7 +64,11 @@ impl pb::PreviewEntitlementResponse {
         let add_ons = |of: &pb::Entitlement| Cell::new(of.add_on_ids.join(", "));
         line("add-ons", add_ons(now), add_ons(then));
         if self.price_fen != 0 {
-            line("price", Cell::default(), Cell::new(money(self.price_fen)));
+            line(
+                "price",
+                Cell::default(),
+                Cell::new(value::money(self.price_fen, self.currency.as_ref())),
+            );
         }
         head
     }
@@ -143,6 +146,7 @@ impl Report for pb::GetCatalogResponse {
     const NAME: &'static str = "GetCatalogResponse";
 
     fn text(&self, style: Style) -> String {
+        let money = |minor| value::money(minor, self.currency.as_ref());
         let mut sold = Table::new(["WHAT", "LABEL", "A MONTH", "LIMIT", "OF"]);
         let mut row = |what: String, label: &str, price: Option<i64>, of: &pb::CatalogLimit| {
             sold.row([
@@ -183,7 +187,7 @@ impl Report for pb::GetCatalogResponse {
             parts.push(conditions);
         }
         parts.push(types.render(style));
-        parts.extend(self.metering.as_ref().map(|metering| metered(metering).render(style)));
+        parts.extend(self.metering.as_ref().map(|metering| metered(self, metering).render(style)));
         parts.join("\n")
     }
 }
@@ -209,7 +213,8 @@ fn conditions(catalog: &pb::GetCatalogResponse) -> String {
         }
         for pb::CatalogPriceOfMonths { months, price_fen } in &selling.price_of_months {
             let months = value::count(u64::from(*months), "month");
-            line(&format!("{months} for {}", money(*price_fen)));
+            let price = value::money(*price_fen, catalog.currency.as_ref());
+            line(&format!("{months} for {price}"));
         }
     }
     if catalog.last_day() == pb::LastDay::Same {
@@ -225,7 +230,8 @@ fn conditions(catalog: &pb::GetCatalogResponse) -> String {
 }
 
 /// Lists the postpaid items.
-fn metered(metering: &pb::CatalogMetering) -> Table {
+fn metered(catalog: &pb::GetCatalogResponse, metering: &pb::CatalogMetering) -> Table {
+    let money = |minor| value::money(minor, catalog.currency.as_ref());
     let mut table = Table::new(["METERED", "FREE", "UNIT", "A UNIT", "OF"]);
     let mut row = |what: &str, tier: Option<&pb::CatalogTier>, of: String| {
         let tier = tier.copied().unwrap_or_default();

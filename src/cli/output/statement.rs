@@ -3,7 +3,6 @@
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::domain::text::money;
 use crate::grpc::pb::{GetStatementResponse, SetMessageRetentionResponse, StatementLine};
 
 impl Report for GetStatementResponse {
@@ -11,6 +10,7 @@ impl Report for GetStatementResponse {
 
     fn text(&self, style: Style) -> String {
         let Some(statement) = &self.statement else { return String::new() };
+        let money = |minor| value::money(minor, statement.currency.as_ref());
         let mut table = Table::new(["WHAT", "QUANTITY", "UNIT PRICE", "AMOUNT", "PEAK"]);
         for line in &statement.lines {
             table.row([

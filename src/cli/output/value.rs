@@ -3,10 +3,10 @@
 use prost_types::Timestamp;
 
 use super::table::Style;
-use crate::domain::text::money;
+use crate::domain::currency::Currency;
 use crate::domain::time::Timestamp as Instant;
 use crate::grpc::pb::subject::Kind;
-use crate::grpc::pb::{LimitSource, Subject, Upgrade, purchase, upgrade};
+use crate::grpc::pb::{self, LimitSource, Subject, Upgrade, purchase, upgrade};
 
 /// The last second that RFC 3339 can represent, at the end of the year 9999, in Unix time.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -42,6 +42,16 @@ pub fn im_code(number: Option<String>, name: Option<String>) -> String {
     if code.is_empty() { String::new() } else { format!(" (IM code {})", code.join(" ")) }
 }
 
+/// Formats an amount, such as `500.00 CNY`. Without a currency, as in responses of versions before
+/// 0.3, it is of the default one; one that this version cannot read is named beside minor units.
+pub fn money(minor: i64, of: Option<&pb::Currency>) -> String {
+    let Some(of) = of else { return Currency::default().money(minor) };
+    match Currency::new(&of.code, of.minor_digits) {
+        Some(currency) => currency.money(minor),
+        None => format!("{minor} minor units of {:?}", of.code),
+    }
+}
+
 /// Formats the source of a limit, such as `add-on groups-per-user-400`.
 pub fn source(source: LimitSource, id: &str) -> String {
     let kind = match source {
@@ -71,22 +81,23 @@ pub fn bought(item: Option<&purchase::Item>) -> String {
 /// Formats an upgrade, such as `add-on groups-per-user-400: limit 400, 500.00 CNY a month`.
 pub fn offer(upgrade: &Upgrade) -> String {
     let raised = limit(upgrade.new_limit);
-    let price = money(upgrade.price_fen_per_month);
+    let price = money(upgrade.price_fen_per_month, upgrade.currency.as_ref());
     format!("{}: limit {raised}, {price} a month", offered(upgrade))
 }
 
 /// Formats the sum of an exchange, which is paid out if it is negative.
-pub fn sum(fen: i64) -> String {
+pub fn sum(fen: i64, of: Option<&pb::Currency>) -> String {
     if fen < 0 {
-        format!("to be paid out: {} (sum_fen {fen})", money(fen.saturating_neg()))
+        format!("to be paid out: {} (sum_fen {fen})", money(fen.saturating_neg(), of))
     } else {
-        format!("to pay: {} (sum_fen {fen})", money(fen))
+        format!("to pay: {} (sum_fen {fen})", money(fen, of))
     }
 }
 
 /// Formats the renewal of a stopped service, which raises no limit.
 pub fn renewal(upgrade: &Upgrade) -> String {
-    format!("{}, {} a month", offered(upgrade), money(upgrade.price_fen_per_month))
+    let price = money(upgrade.price_fen_per_month, upgrade.currency.as_ref());
+    format!("{}, {price} a month", offered(upgrade))
 }
 
 /// Formats a number with its noun: `1 member`, `2 members`.
@@ -134,8 +145,12 @@ mod tests {
 
     #[test]
     fn a_negative_sum_is_paid_out() {
-        assert_eq!(sum(-46_432), "to be paid out: 464.32 CNY (sum_fen -46432)");
-        assert_eq!(sum(0), "to pay: 0.00 CNY (sum_fen 0)");
+        assert_eq!(sum(-46_432, None), "to be paid out: 464.32 CNY (sum_fen -46432)");
+        assert_eq!(sum(0, None), "to pay: 0.00 CNY (sum_fen 0)");
+        let yen = pb::Currency { code: "JPY".to_owned(), minor_digits: 0 };
+        assert_eq!(sum(1500, Some(&yen)), "to pay: 1500 JPY (sum_fen 1500)");
+        let unreadable = pb::Currency { code: "¤".to_owned(), minor_digits: 9 };
+        assert_eq!(money(-5, Some(&unreadable)), "-5 minor units of \"¤\"");
     }
 
     #[test]

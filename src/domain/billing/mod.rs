@@ -10,6 +10,7 @@
 use super::calendar::{Day, Zone};
 use super::catalog::Catalog;
 use super::catalog_history::CatalogHistory;
+use super::currency::Currency;
 use super::id::AppId;
 use super::metering::DayFigures;
 use super::month::Month;
@@ -92,7 +93,9 @@ pub struct Statement {
     pub catalog_version: String,
     /// The lines.
     pub lines: Vec<Line>,
-    /// The sum of all lines, in fen.
+    /// The currency of all amounts.
+    pub currency: Currency,
+    /// The sum of all lines, in minor units.
     pub total_fen: i64,
     /// The figures by day.
     pub days: Vec<StatementDay>,
@@ -161,6 +164,7 @@ pub fn statement(books: &BillingInputs<'_>, month: Month, now: Timestamp) -> Sta
         computed_at: now,
         final_at,
         catalog_version: catalogs.pricing(month).version.clone(),
+        currency: catalogs.pricing(month).currency,
         lines,
         total_fen: fen(total),
         days,

@@ -180,6 +180,7 @@ impl AdminService {
                 return self.apply_cached(&cached, now);
             }
             let now = self.engine.agreed_now().await?;
+            self.refuse_other_currency(&cached, &catalog).await?;
             self.refuse_missing_types(&catalog).await?;
             let record = CatalogRecord {
                 number: cached.last() + 1,
@@ -194,6 +195,21 @@ impl AdminService {
             "other catalogs are activated at the same time, retry".into(),
         )
         .into())
+    }
+
+    /// Refuses a catalog of another currency once there are apps: the amounts of their purchases
+    /// are stored without a currency.
+    async fn refuse_other_currency(
+        &self,
+        cached: &CatalogCache,
+        catalog: &Catalog,
+    ) -> Result<(), AdminError> {
+        let Some(last) = cached.records.last() else { return Ok(()) };
+        let [stored, given] = [last.catalog.currency, catalog.currency];
+        if stored == given || self.stored.apps(None, 1).await?.last.is_none() {
+            return Ok(());
+        }
+        Err(AdminError::CurrencyInUse { stored, given })
     }
 
     /// Refuses a catalog that lacks a group type in use.
@@ -354,6 +370,7 @@ impl AdminService {
                 return Ok(made);
             }
             let requested = requested(&cached, activation)?;
+            self.refuse_other_currency(&cached, &requested.catalog).await?;
             self.refuse_missing_types(&requested.catalog).await?;
             let record = CatalogRecord {
                 number: cached.last() + 1,

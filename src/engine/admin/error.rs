@@ -5,6 +5,7 @@ use super::overrun_scan::SCAN_MINUTES;
 use crate::directory::{
     CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX,
 };
+use crate::domain::currency::Currency;
 use crate::domain::id::{AppId, Name, RequestId};
 use crate::domain::metering::FIGURES_DAYS_KEPT;
 use crate::domain::month::Month;
@@ -114,6 +115,17 @@ pub enum AdminError {
         quoted(.0)
     )]
     TypesInUse(Vec<Name>),
+    /// The catalog's currency is not that of the store's apps.
+    #[error(
+        "the store has apps, whose purchases are in {stored}, and the catalog is in {given}; the \
+         currency of a store cannot be changed once it has apps"
+    )]
+    CurrencyInUse {
+        /// The currency of the store's last catalog.
+        stored: Currency,
+        /// The currency of the refused one.
+        given: Currency,
+    },
     /// A page token is beyond the end of the audit log.
     #[error("must be the next_page_token of a response; the audit log ends at {last}")]
     PageTokenBeyondEnd {
@@ -163,6 +175,13 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// Returns whether a catalog was refused because of what the store has, so that a sidecar can
+    /// follow the store's last catalog instead.
+    #[must_use]
+    pub fn is_of_catalog_in_use(&self) -> bool {
+        matches!(self, Self::TypesInUse(_) | Self::CurrencyInUse { .. })
+    }
+
     /// Returns whether the store was unavailable, so that a retry may succeed later.
     #[must_use]
     pub fn is_of_store(&self) -> bool {

@@ -7,6 +7,7 @@ use crate::domain::limit::{Limit, LimitId};
 use crate::domain::postpaid::{PostPaid, Region, Tier};
 use crate::domain::selling::{FeeRule, RefundRule, Selling};
 use crate::grpc::pb;
+use crate::proto::currency;
 
 /// Converts all items and limits of the catalog.
 pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
@@ -38,6 +39,7 @@ pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
             FeeRule::CalendarDays => pb::FeeRule::CalendarDays,
         }
         .into(),
+        currency: Some(currency(catalog.currency)),
     }
 }
 

@@ -195,7 +195,8 @@ impl AdminService for AdminApi {
         request: Request<pb::RefundPurchaseRequest>,
     ) -> Result<Response<pb::RefundPurchaseResponse>, Status> {
         let (purchase, app, changed) = self.change(request).await?;
-        let value = changed.remaining.map(show::remaining);
+        let catalog = self.administration.catalog();
+        let value = changed.remaining.map(|it| show::remaining(&catalog, it));
         Ok(Response::new(pb::RefundPurchaseResponse { purchase, value, app }))
     }
 
@@ -204,7 +205,8 @@ impl AdminService for AdminApi {
         request: Request<pb::ChangeEditionRequest>,
     ) -> Result<Response<pb::ChangeEditionResponse>, Status> {
         let (purchase, app, changed) = self.change(request).await?;
-        let (refunds, sum_fen) = show::exchange(app.as_ref(), changed.exchange);
+        let (refunds, sum_fen) =
+            show::exchange(&self.administration.catalog(), app.as_ref(), changed.exchange);
         Ok(Response::new(pb::ChangeEditionResponse { purchase, refunds, sum_fen, app }))
     }
 
@@ -213,7 +215,8 @@ impl AdminService for AdminApi {
         request: Request<pb::ExchangeAddOnRequest>,
     ) -> Result<Response<pb::ExchangeAddOnResponse>, Status> {
         let (purchase, app, changed) = self.change(request).await?;
-        let (refunds, sum_fen) = show::exchange(app.as_ref(), changed.exchange);
+        let (refunds, sum_fen) =
+            show::exchange(&self.administration.catalog(), app.as_ref(), changed.exchange);
         Ok(Response::new(pb::ExchangeAddOnResponse { purchase, refunds, sum_fen, app }))
     }
 

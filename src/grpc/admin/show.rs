@@ -17,14 +17,14 @@ use crate::engine::admin::{
     AppView, ExchangeFigures, Overrun, OverrunCount, Preview, SubjectCounts,
 };
 use crate::grpc::pb;
-use crate::proto::{source, timestamp};
+use crate::proto::{currency, source, timestamp};
 
 /// Converts an app with its purchases and timeline.
 pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {
     let sales = &view.record.sales;
     let purchases = sales.purchases.iter().zip(&view.valid).enumerate();
     let purchases = purchases
-        .map(|(index, (purchase, valid))| bought(purchase, *valid, sales.refund_of(index)))
+        .map(|(index, (purchase, valid))| bought(catalog, purchase, *valid, sales.refund_of(index)))
         .collect();
     pb::App { purchases, timeline: timeline(&view.schedule, view.at), ..listed(catalog, view) }
 }
@@ -98,7 +98,12 @@ fn state(limits: &Limits) -> pb::ServiceState {
     }
 }
 
-fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Purchase {
+fn bought(
+    catalog: &Catalog,
+    purchase: &Purchase,
+    valid: Period,
+    refund: Option<&Refund>,
+) -> pb::Purchase {
     use pb::purchase::Item as Bought;
     let (item, renewal) = match &purchase.item {
         Item::Edition(name) => (Bought::EditionId(name.to_string()), false),
@@ -130,17 +135,20 @@ fn bought(purchase: &Purchase, valid: Period, refund: Option<&Refund>) -> pb::Pu
             refunded_at: Some(timestamp(refund.at)),
         }),
         price_agreed: purchase.agreed_price_fen().is_some(),
+        currency: Some(currency(catalog.currency)),
     }
 }
 
 /// Converts the calculation of a refund.
-pub fn remaining(remaining: Remaining) -> pb::RemainingValue {
+pub fn remaining(catalog: &Catalog, remaining: Remaining) -> pb::RemainingValue {
     let Remaining { price_fen, days, days_used, in_full, refund_fen } = remaining;
-    pb::RemainingValue { price_fen, days, days_used, in_full, refund_fen }
+    let currency = Some(currency(catalog.currency));
+    pb::RemainingValue { price_fen, days, days_used, in_full, refund_fen, currency }
 }
 
 /// Converts the figures of an exchange: its refunds, with their purchases in the app, and its sum.
 pub fn exchange(
+    catalog: &Catalog,
     app: Option<&pb::App>,
     figures: Option<ExchangeFigures>,
 ) -> (Vec<pb::RefundedPurchase>, i64) {
@@ -148,7 +156,7 @@ pub fn exchange(
     let purchase = |index: usize| app.and_then(|app| app.purchases.get(index)).cloned();
     let refund = |(index, value)| pb::RefundedPurchase {
         purchase: purchase(index),
-        value: Some(remaining(value)),
+        value: Some(remaining(catalog, value)),
     };
     (refunds.into_iter().map(refund).collect(), sum_fen)
 }
@@ -176,14 +184,18 @@ pub fn preview(catalog: &Catalog, preview: &Preview) -> pb::PreviewEntitlementRe
         overrun_counts: preview.overrun_counts.iter().flatten().map(counted).collect(),
         sale: preview.sale.map(sale),
         subjects: preview.subjects.iter().map(subject_counts).collect(),
-        refunds: preview.refunds.iter().map(previewed_refund).collect(),
+        refunds: preview.refunds.iter().map(|it| previewed_refund(catalog, it)).collect(),
         sum_fen: preview.sum_fen,
+        currency: Some(currency(catalog.currency)),
     }
 }
 
-fn previewed_refund((purchase, value): &(RequestId, Remaining)) -> pb::PreviewedRefund {
+fn previewed_refund(
+    catalog: &Catalog,
+    (purchase, value): &(RequestId, Remaining),
+) -> pb::PreviewedRefund {
     let purchase_request_id = purchase.to_string();
-    pb::PreviewedRefund { purchase_request_id, value: Some(remaining(*value)) }
+    pb::PreviewedRefund { purchase_request_id, value: Some(remaining(catalog, *value)) }
 }
 
 fn sale(PurchaseRun { valid, stops_at }: PurchaseRun) -> pb::PreviewedSale {

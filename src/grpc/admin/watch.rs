@@ -160,14 +160,14 @@ impl Stream {
                 Err(error) => return of_events(&error),
             };
             let more = page.events.len() >= PAGE;
-            let zone = self.administration.catalog().zone;
+            let conventions = self.administration.catalog().conventions();
             for numbered in page.events {
                 after = numbered.number;
                 if !self.wanted.matches(&numbered) {
                     continue;
                 }
                 let answer = pb::WatchEventsResponse {
-                    event: Some(event(&numbered, zone)),
+                    event: Some(event(&numbered, conventions)),
                     resume_token: after.to_string(),
                     missed: missed(&numbered),
                 };

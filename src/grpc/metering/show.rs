@@ -3,7 +3,7 @@
 use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::grpc::pb;
-use crate::proto::timestamp;
+use crate::proto::{currency, timestamp};
 
 /// Converts a statement with its hash.
 pub fn statement(sealed: HashedStatement) -> pb::Statement {
@@ -20,6 +20,7 @@ pub fn statement(sealed: HashedStatement) -> pb::Statement {
         total_fen: statement.total_fen,
         days: statement.days.into_iter().map(day).collect(),
         hash,
+        currency: Some(currency(statement.currency)),
     }
 }
 
