@@ -66,7 +66,6 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         None => Some(IdRules::default()),
     };
     let batch = section(&root, "batch", |table| batch(table, ids));
-    let postpaid = section(&root, "metering", postpaid::postpaid);
     let failure = section(&root, "failure", failure::failure);
     let unknown_apps = match root.optional("unknown_apps") {
         Some(_) => section(&root, "unknown_apps", unknown_apps),
@@ -87,6 +86,8 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
     let codes_of_types: Vec<_> = types.iter().map(im_codes::of_type).collect();
     let group_types: Vec<_> = types.into_iter().map(group_type).collect();
     let sold = offers::sold(&root, &type_names);
+    let editions = sold.editions.as_deref();
+    let postpaid = section(&root, "metering", |table| postpaid::postpaid(table, editions));
     root.finish();
     schema?;
     Some(Catalog {

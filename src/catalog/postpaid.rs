@@ -1,51 +1,71 @@
 //! Reads the section `metering`: prices of postpaid usage.
 
 use crate::diagnostics::toml::{Table, Value};
+use crate::domain::catalog::Edition;
 use crate::domain::id::Name;
-use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
+use crate::domain::postpaid::{
+    GroupsTier, HISTORY_DAYS_MAX, MessageHistory, PostPaid, Region, Tier,
+};
 
-use super::decode::{Names, label, section};
+use super::decode::{Names, label};
+use super::meters;
 use super::offers::price;
 
 /// Last day that every month has.
 const LAST_DAY: i64 = 28;
 /// Greatest allowance or unit: far above any IM, and far from any overflow.
-const FIGURE_MAX: i64 = 1_000_000_000_000;
-/// Longest retention: ten years.
-const HISTORY_DAYS_MAX: i64 = 3650;
+pub(super) const FIGURE_MAX: i64 = 1_000_000_000_000;
 /// Value for the price of usage that is listed only. A forgotten price is an error.
-const NOT_CHARGED: &str = "not_charged";
+pub(super) const NOT_CHARGED: &str = "not_charged";
 /// Most regions: more than IM clouds have.
-const REGIONS_MAX: usize = 64;
+pub(super) const REGIONS_MAX: usize = 64;
 
-/// Reads the section `metering`.
-pub(super) fn postpaid(table: &Table<'_>) -> Option<PostPaid> {
+/// Reads the section `metering`; `editions` are those of the catalog, if they could be read.
+pub(super) fn postpaid(table: &Table<'_>, editions: Option<&[Edition]>) -> Option<PostPaid> {
     let final_day = day(table, "final_day");
-    let dau = section(table, "dau", |table| tier(table, allowance(table, "free", 0)));
-    let groups = section(table, "groups", |table| {
+    let dau = part(table, "dau", |table| tier(table, allowance(table, "free", 0)));
+    let groups = part(table, "groups", |table| {
         let first_day = day(table, "first_day");
         let tier = tier(table, allowance(table, "free", 0));
-        Some((first_day?, tier?))
+        Some(GroupsTier { first_day: first_day?, tier: tier? })
     });
-    let history = section(table, "message_history", history);
-    let regions = table.required("bandwidth").and_then(|value| value.tables(1..=REGIONS_MAX));
-    let regions = regions.and_then(|tables| {
-        Names::of(&tables, "region");
-        let regions: Vec<_> = tables.into_iter().map(region).collect();
-        regions.into_iter().collect()
-    });
-    let (groups_first_day, groups) = groups?;
+    let history = part(table, "message_history", history);
+    let regions = table.optional("bandwidth").map_or_else(
+        || Some(Vec::new()),
+        |value| {
+            let tables = value.tables(1..=REGIONS_MAX)?;
+            Names::of(&tables, "region");
+            let regions: Vec<_> = tables.into_iter().map(region).collect();
+            regions.into_iter().collect()
+        },
+    );
+    let meters = table.optional("meters");
+    let meters = meters.map_or_else(|| Some(Vec::new()), |value| meters::meters(&value, editions));
     Some(PostPaid {
         final_day: final_day?,
         dau: dau?,
-        groups,
-        groups_first_day,
+        groups: groups?,
         history: history?,
         regions: regions?,
+        meters: meters?,
     })
 }
 
-fn day(table: &Table<'_>, key: &str) -> Option<u32> {
+/// Reads a section that may be absent; the outer `None` if it is invalid.
+#[allow(clippy::option_option, reason = "absent and invalid are different")]
+fn part<T>(
+    table: &Table<'_>,
+    key: &str,
+    read: impl FnOnce(&Table<'_>) -> Option<T>,
+) -> Option<Option<T>> {
+    let Some(value) = table.optional(key) else { return Some(None) };
+    let table = value.table()?;
+    let section = read(&table);
+    table.finish();
+    section.map(Some)
+}
+
+pub(super) fn day(table: &Table<'_>, key: &str) -> Option<u32> {
     table.required(key).and_then(|value| value.integer(1..=LAST_DAY))
 }
 
@@ -60,7 +80,7 @@ fn tier(table: &Table<'_>, free: Option<u64>) -> Option<Tier> {
 }
 
 fn history(table: &Table<'_>) -> Option<MessageHistory> {
-    let days = |value: &Value<'_>| value.integer::<u32>(1..=HISTORY_DAYS_MAX);
+    let days = |value: &Value<'_>| value.integer::<u32>(1..=HISTORY_DAYS_MAX.into());
     let free_days = table.required("free_days").and_then(|value| days(&value));
     let most = table.required("days_max");
     let days_max = most.as_ref().and_then(days);

@@ -109,7 +109,9 @@ impl<'d> Table<'d> {
 
     /// Returns the value of an optional key.
     pub(crate) fn optional(&self, key: &str) -> Option<Value<'d>> {
-        self.requested.borrow_mut().push(key.to_owned());
+        if !self.requested.borrow().iter().any(|other| other == key) {
+            self.requested.borrow_mut().push(key.to_owned());
+        }
         let value = self.entries.get(key)?;
         Some(Value {
             document: self.document,

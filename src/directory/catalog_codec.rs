@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::DirectoryError;
+use super::metering_codec::{self, StoredMetering};
 use super::selling_codec::{StoredRules, is_default};
 use super::terms_codec::{self, StoredAddOn, StoredEdition};
 use crate::domain::calendar::Zone;
@@ -18,7 +19,6 @@ use crate::domain::catalog::{AfterGrace, Catalog, Validity};
 use crate::domain::currency::Currency;
 use crate::domain::group_type::GroupType;
 use crate::domain::limit::Limit;
-use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use crate::domain::text::hex;
 use crate::domain::time::Timestamp;
 
@@ -116,32 +116,6 @@ enum StoredAfterGrace {
     DefaultEdition,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredMetering {
-    final_day: u32,
-    dau: StoredTier,
-    groups: StoredTier,
-    groups_first_day: u32,
-    history_free_days: u32,
-    history_days_max: u32,
-    history: StoredTier,
-    regions: Vec<StoredRegion>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredTier {
-    free: u64,
-    unit: u64,
-    price_fen: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredRegion {
-    id: String,
-    label: String,
-    price_fen: Option<i64>,
-}
-
 /// Returns the SHA-256 of a catalog's content, in hexadecimal digits.
 #[must_use]
 pub fn hash(catalog: &Catalog) -> String {
@@ -188,7 +162,7 @@ pub fn decode(number: u64, bytes: &[u8], own: &Catalog) -> Result<CatalogRecord,
         request_id: stored.request_id,
         hash: stored.hash,
         catalog: Arc::new(catalog.ok_or_else(|| {
-            unreadable("its time zone, its currency or one of its limits".to_owned())
+            unreadable("its time zone, its currency, one of its limits or of its meters".to_owned())
         })?),
     })
 }
@@ -228,7 +202,7 @@ fn store(catalog: &Catalog) -> StoredCatalog {
                 fee: fee.into(),
             },
         },
-        metering: store_metering(&catalog.postpaid),
+        metering: metering_codec::store(&catalog.postpaid),
     }
 }
 
@@ -243,29 +217,6 @@ fn store_group_type(kind: &GroupType) -> StoredGroupType {
         per_day: kind.per_day.finite(),
         reclaim_empty: kind.reclaim_empty,
         per_app_im_code: kind.per_app_im_code,
-    }
-}
-
-fn store_metering(rules: &PostPaid) -> StoredMetering {
-    let tier = |tier: Tier| StoredTier {
-        free: tier.free,
-        unit: tier.unit,
-        price_fen: tier.price_fen_per_unit,
-    };
-    let region = |region: &Region| StoredRegion {
-        id: region.id.to_string(),
-        label: region.label.clone(),
-        price_fen: region.price_fen_per_mbps_day,
-    };
-    StoredMetering {
-        final_day: rules.final_day,
-        dau: tier(rules.dau),
-        groups: tier(rules.groups),
-        groups_first_day: rules.groups_first_day,
-        history_free_days: rules.history.free_days,
-        history_days_max: rules.history.days_max,
-        history: tier(rules.history.tier),
-        regions: rules.regions.iter().map(region).collect(),
     }
 }
 
@@ -304,7 +255,7 @@ fn load(stored: StoredCatalog, own: &Catalog) -> Option<Catalog> {
             refund: rules.refund.into(),
             fee: rules.fee.into(),
         },
-        postpaid: load_metering(stored.metering),
+        postpaid: metering_codec::load(stored.metering)?,
         failure: own.failure.clone(),
         unknown_apps: own.unknown_apps,
         ids: own.ids,
@@ -325,31 +276,6 @@ fn load_group_type(stored: StoredGroupType) -> GroupType {
         per_day: limit(stored.per_day),
         reclaim_empty: stored.reclaim_empty,
         per_app_im_code: stored.per_app_im_code,
-    }
-}
-
-fn load_metering(stored: StoredMetering) -> PostPaid {
-    let tier = |tier: StoredTier| Tier {
-        free: tier.free,
-        unit: tier.unit,
-        price_fen_per_unit: tier.price_fen,
-    };
-    let region = |region: StoredRegion| Region {
-        id: region.id.as_str().into(),
-        label: region.label,
-        price_fen_per_mbps_day: region.price_fen,
-    };
-    PostPaid {
-        final_day: stored.final_day,
-        dau: tier(stored.dau),
-        groups: tier(stored.groups),
-        groups_first_day: stored.groups_first_day,
-        history: MessageHistory {
-            free_days: stored.history_free_days,
-            days_max: stored.history_days_max,
-            tier: tier(stored.history),
-        },
-        regions: stored.regions.into_iter().map(region).collect(),
     }
 }
 

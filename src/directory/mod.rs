@@ -29,6 +29,7 @@ mod audit_codec;
 pub mod catalog_codec;
 pub mod document;
 pub mod embedded;
+mod metering_codec;
 pub mod redis;
 mod selling_codec;
 pub mod statement;

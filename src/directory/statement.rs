@@ -70,6 +70,9 @@ struct DocumentLine {
     item: DocumentItem,
     item_id: String,
     quantity: i64,
+    /// Decimal text; absent but for rows of the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit_price: Option<String>,
     unit_price_fen: Option<i64>,
 }
 
@@ -90,10 +93,11 @@ enum DocumentItem {
     MessageHistory,
     Groups,
     Bandwidth,
+    Meter,
 }
 
 /// The items and their names in documents.
-const ITEMS: [(Item, DocumentItem); 8] = [
+const ITEMS: [(Item, DocumentItem); 9] = [
     (Item::Edition, DocumentItem::Edition),
     (Item::AddOn, DocumentItem::AddOn),
     (Item::AgreedLimit, DocumentItem::AgreedLimit),
@@ -102,6 +106,7 @@ const ITEMS: [(Item, DocumentItem); 8] = [
     (Item::MessageHistory, DocumentItem::MessageHistory),
     (Item::Groups, DocumentItem::Groups),
     (Item::Bandwidth, DocumentItem::Bandwidth),
+    (Item::Meter, DocumentItem::Meter),
 ];
 
 /// A statement with its document and hash.
@@ -177,6 +182,7 @@ fn store_line(line: &Line) -> DocumentLine {
         item: item.map(|(_, stored)| *stored).expect("every item is in the table"),
         item_id: line.item_id.clone(),
         quantity: line.quantity,
+        unit_price: line.unit_price.map(|price| price.to_string()),
         unit_price_fen: line.unit_price_fen,
     }
 }
@@ -199,7 +205,7 @@ pub fn open(app: &AppId, month: Month, json: Vec<u8>) -> Result<HashedStatement,
 }
 
 fn load(document: Document) -> Result<Statement, &'static str> {
-    let lines = document.lines.into_iter().map(load_line).collect();
+    let lines = document.lines.into_iter().map(load_line).collect::<Option<_>>();
     let days = document.days.into_iter().map(load_day).collect::<Option<_>>();
     let minor_digits = document.minor_digits.unwrap_or(MINOR_DIGITS);
     Ok(Statement {
@@ -211,7 +217,7 @@ fn load(document: Document) -> Result<Statement, &'static str> {
         final_at: Timestamp::from_millis(document.final_at_ms),
         catalog_version: document.catalog_version,
         currency: Currency::new(&document.currency, minor_digits).ok_or("its currency")?,
-        lines,
+        lines: lines.ok_or("the price of one of its lines")?,
         total_fen: document.total_fen,
         days: days.ok_or("one of its days")?,
     })
@@ -226,21 +232,27 @@ fn load_day(stored: DocumentDay) -> Option<StatementDay> {
             groups_peak: stored.groups_peak,
             groups_net_new: stored.groups_net_new,
             bandwidth: stored.bandwidth.into_iter().map(peak).collect(),
+            gauges: Vec::new(),
         },
         charged: stored.charged,
     })
 }
 
-fn load_line(stored: DocumentLine) -> Line {
+fn load_line(stored: DocumentLine) -> Option<Line> {
     let item = ITEMS.iter().find(|(_, name)| *name as u8 == stored.item as u8);
-    Line {
+    let unit_price = match stored.unit_price {
+        Some(text) => Some(text.parse().ok()?),
+        None => None,
+    };
+    Some(Line {
         item: item.map(|(item, _)| *item).expect("every item is in the table"),
         item_id: stored.item_id,
         description: stored.description,
         inputs: stored.inputs.into_iter().map(|input| (input.name, input.value)).collect(),
         formula: stored.formula,
         quantity: stored.quantity,
+        unit_price,
         unit_price_fen: stored.unit_price_fen,
         amount_fen: stored.amount_fen,
-    }
+    })
 }

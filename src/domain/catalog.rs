@@ -227,12 +227,13 @@ impl Catalog {
     }
 
     /// Returns how many groups of all types are free of charge, if an edition allows no more. One
-    /// that lists the number of groups allows those.
+    /// that lists the number of groups allows those; without a price of groups none is bound.
     #[must_use]
     pub fn allowance(&self, edition: &Edition) -> Option<Limit> {
         let listed = edition.limit(&LimitId::GroupsPerAppOfAllTypes).is_some();
         let is_bound = !listed && !edition.postpaid_allowed;
-        is_bound.then_some(Limit::Finite(self.postpaid.groups.free))
+        let groups = self.postpaid.groups.filter(|_| is_bound)?;
+        Some(Limit::Finite(groups.tier.free))
     }
 
     /// Returns the edition with postpaid that has the lowest price, if any is for sale.

@@ -93,6 +93,7 @@ mod tests {
             groups_peak,
             groups_net_new: 0,
             bandwidth: if kbps > 0 { vec![("mainland".into(), kbps)] } else { Vec::new() },
+            gauges: Vec::new(),
         };
         // 30 and 31 August, 1 and 2 September.
         let shown = histories(&[

@@ -118,6 +118,8 @@ pub struct DayFigures {
     pub groups_net_new: i64,
     /// The highest bandwidth of each region with any, in kilobits a second, by region.
     pub bandwidth: Vec<(Name, u64)>,
+    /// The highest value of each gauge with any, by name.
+    pub gauges: Vec<(Name, u64)>,
 }
 
 /// Returns the highest number of groups on each day from `first` to `last`. `changed` are the days

@@ -11,11 +11,11 @@
 //! [`selling`] (conditions of sale, and rules of prices), [`agreed`] (limits of a contract),
 //! [`upgrade`] (purchases that would lift a violation), [`usage`] (counts against limits),
 //! [`warning`] (thresholds below a limit), [`failure_policy`] (limits that fail open),
-//! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`postpaid`],
-//! [`catalog_history`] and [`billing`] (charges, the catalog that they are computed by, and the
-//! monthly statement), [`audit`] (audit entries of administrative changes), [`event`] and
-//! [`milestone`] (published events), [`clock_guard`] (detection of clock jumps), [`text`]
-//! (formatting of bytes and money).
+//! [`month`], [`metering`], [`login_days`] and [`history`] (values metered by day), [`price`],
+//! [`meter`], [`postpaid`], [`catalog_history`] and [`billing`] (charges, the catalog that they are
+//! computed by, and the monthly statement), [`audit`] (audit entries of administrative changes),
+//! [`event`] and [`milestone`] (published events), [`clock_guard`] (detection of clock jumps),
+//! [`text`] (formatting of bytes and money).
 
 pub mod agreed;
 pub mod audit;
@@ -40,11 +40,13 @@ pub mod im_code;
 pub mod limit;
 pub mod limits;
 pub mod login_days;
+pub mod meter;
 pub mod metering;
 pub mod milestone;
 pub mod month;
 pub mod operation;
 pub mod postpaid;
+pub mod price;
 pub mod purchase;
 pub mod refund;
 pub mod schedule;

@@ -2,22 +2,67 @@
 //! section 6).
 
 use super::id::Name;
+use super::meter::{Aggregate, Charge, Meter, Source};
 
-/// Prices and rules of metered usage.
+/// Longest retention of messages: ten years.
+pub const HISTORY_DAYS_MAX: u32 = 3650;
+
+/// Prices and rules of metered usage. What is absent is not charged and has no line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostPaid {
     /// Day of the next month, 1-28, at whose beginning a statement becomes final.
     pub final_day: u32,
     /// Price by the month's highest number of users who logged in on a day.
-    pub dau: Tier,
-    /// Price by the highest number of groups from [`PostPaid::groups_first_day`] on.
-    pub groups: Tier,
-    /// The day of the month from which the number of groups counts.
-    pub groups_first_day: u32,
+    pub dau: Option<Tier>,
+    /// Price by the highest number of groups.
+    pub groups: Option<GroupsTier>,
     /// Message history.
-    pub history: MessageHistory,
+    pub history: Option<MessageHistory>,
     /// Regions of audio-video bandwidth, in the order in which statements list them.
     pub regions: Vec<Region>,
+    /// Rows, in the order in which statements list them.
+    pub meters: Vec<Meter>,
+}
+
+impl PostPaid {
+    /// Returns the row with that id.
+    #[must_use]
+    pub fn meter(&self, id: &Name) -> Option<&Meter> {
+        self.meters.iter().find(|meter| meter.id == *id)
+    }
+
+    /// Returns the gauges that rows charge for; one with several rows repeatedly.
+    pub fn gauges(&self) -> impl Iterator<Item = &Name> {
+        self.meters.iter().filter_map(|meter| match &meter.of {
+            Source::Gauge(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// Returns the regions in which bandwidth is metered; one that is listed twice repeatedly.
+    pub fn bandwidth_regions(&self) -> impl Iterator<Item = &Name> + Clone {
+        let of_meters = self.meters.iter().flat_map(|meter| match &meter.charge {
+            Charge::Regions(regions) => regions.as_slice(),
+            _ => &[],
+        });
+        let of_meters = of_meters.map(|(region, _)| region);
+        self.regions.iter().map(|region| &region.id).chain(of_meters)
+    }
+
+    /// Returns whether a row charges for the users of a month, each once.
+    #[must_use]
+    pub fn needs_month_users(&self) -> bool {
+        self.meters.iter().any(|meter| meter.aggregate == Some(Aggregate::MonthDistinct))
+    }
+}
+
+/// Price by the highest number of groups at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupsTier {
+    /// The day of the month from which the number counts.
+    pub first_day: u32,
+    /// Allowance and price.
+    pub tier: Tier,
 }
 
 /// Free allowance, and a price for every begun unit beyond it.

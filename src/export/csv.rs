@@ -63,6 +63,7 @@ fn name(item: Item) -> &'static str {
         Item::MessageHistory => "message_history",
         Item::Groups => "groups",
         Item::Bandwidth => "bandwidth",
+        Item::Meter => "meter",
     }
 }
 

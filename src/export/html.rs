@@ -83,8 +83,12 @@ fn row(line: &Line, currency: Currency) -> String {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{} {}", escaped(&name.replace('_', " ")), escaped(value)))
         .collect();
-    let price = line.unit_price_fen;
-    let price = price.map_or_else(|| "not charged".to_owned(), |fen| money(currency, fen));
+    let price = match (line.unit_price_fen, line.unit_price) {
+        (Some(fen), _) => money(currency, fen),
+        (None, Some(price)) => price.to_string(),
+        (None, None) if line.amount_fen == 0 => "not charged".to_owned(),
+        (None, None) => "by band".to_owned(),
+    };
     let quantity = u64::try_from(line.quantity).map_or_else(|_| line.quantity.to_string(), grouped);
     format!(
         "<tr><td>{}<div class=\"how\">{}<br>{}</div></td><td class=\"n\">{quantity}</td>\

@@ -32,8 +32,8 @@ const DECEMBER: i64 = NOVEMBER + 30 * DAY;
 /// The built-in catalog with a free allowance of ten users.
 fn first() -> Catalog {
     let mut catalog = imquota::catalog::builtin();
-    catalog.postpaid.dau.free = 10;
-    catalog.postpaid.dau.unit = 10;
+    let dau = catalog.postpaid.dau.as_mut().expect("a price of users");
+    (dau.free, dau.unit) = (10, 10);
     catalog
 }
 
@@ -41,7 +41,8 @@ fn first() -> Catalog {
 fn dearer() -> Catalog {
     let mut catalog = first();
     "dearer".clone_into(&mut catalog.version);
-    catalog.postpaid.dau.price_fen_per_unit *= 7;
+    let dau = catalog.postpaid.dau.as_mut().expect("a price of users");
+    dau.price_fen_per_unit *= 7;
     catalog
 }
 

@@ -234,7 +234,7 @@ fn metered(catalog: &pb::GetCatalogResponse, metering: &pb::CatalogMetering) -> 
     let money = |minor| value::money(minor, catalog.currency.as_ref());
     let mut table = Table::new(["METERED", "FREE", "UNIT", "A UNIT", "OF"]);
     let mut row = |what: &str, tier: Option<&pb::CatalogTier>, of: String| {
-        let tier = tier.copied().unwrap_or_default();
+        let Some(tier) = tier else { return };
         table.row([
             Cell::new(what),
             Cell::number(tier.free.to_string()),
@@ -259,7 +259,53 @@ fn metered(catalog: &pb::GetCatalogResponse, metering: &pb::CatalogMetering) -> 
             Cell::new("Mbps of the day's peak, each day"),
         ]);
     }
+    for meter in &metering.meters {
+        meter_rows(&mut table, meter);
+    }
     table
+}
+
+/// Adds the rows of a meter: one, or one for each region or band.
+fn meter_rows(table: &mut Table, meter: &pb::CatalogMeter) {
+    let values = |values: &[pb::CatalogMeterValue]| {
+        let each = values.iter().map(|it| match it.edition_id.as_str() {
+            "" => it.value.clone(),
+            edition => format!("{edition} {}", it.value),
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let free = match meter.free_share_percent {
+        0 => values(&meter.free),
+        percent => format!("{percent} % of {}", meter.free_share_of),
+    };
+    let words = [&meter.of, &meter.name, &meter.aggregate];
+    let words: Vec<_> = words.iter().filter(|it| !it.is_empty()).map(|it| it.as_str()).collect();
+    let mut of = words.join(" ");
+    if meter.from_day > 1 {
+        of += &format!(" from day {} on", meter.from_day);
+    }
+    let mut row = |what: &str, price: String| {
+        let unit = format!("{} {}", meter.unit, meter.rounding);
+        table.row([
+            Cell::new(format!("{}{what}", meter.meter_id)),
+            Cell::number(&free),
+            Cell::number(if meter.unit == 1 { "1".to_owned() } else { unit }),
+            Cell::number(price),
+            Cell::new(&of),
+        ]);
+    };
+    if let Some(price) = &meter.price {
+        row("", price.clone());
+    }
+    for region in &meter.regions {
+        let price = region.price.clone().unwrap_or_else(|| "not charged".to_owned());
+        row(&format!("/{}", region.region), price);
+    }
+    for band in &meter.bands {
+        let end = band.up_to.map_or_else(|| "beyond".to_owned(), |to| format!("up to {to}"));
+        let fee = || format!("fee {}", values(&band.fees));
+        row(&format!(" {end}"), band.price.clone().unwrap_or_else(fee));
+    }
 }
 
 impl Report for pb::ListAuditEventsResponse {

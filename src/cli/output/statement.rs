@@ -16,7 +16,7 @@ impl Report for GetStatementResponse {
             table.row([
                 Cell::new(&line.description),
                 Cell::number(line.quantity.to_string()),
-                Cell::number(line.unit_price_fen.map_or_else(|| "-".into(), money)),
+                Cell::number(unit_price(line)),
                 Cell::number(money(line.amount_fen)),
                 Cell::new(peak(line)),
             ]);
@@ -42,14 +42,21 @@ impl Report for GetStatementResponse {
     }
 }
 
-/// Formats the peak of a metered line, such as `150000 on 2019-08-14`; empty for a purchase.
+/// Formats the price of a unit; `-` if it has none, or one for each band.
+fn unit_price(line: &StatementLine) -> String {
+    let decimal = || line.unit_price.clone().unwrap_or_else(|| "-".to_owned());
+    line.unit_price_fen.map_or_else(decimal, money)
+}
+
+/// Formats the peak, or the figure, of a metered line, such as `150000 on 2019-08-14`; empty for a purchase.
 fn peak(line: &StatementLine) -> String {
     let input = |name: &str| {
         let found = line.inputs.iter().find(|input| input.name == name);
         found.map(|input| input.value.as_str()).filter(|value| !value.is_empty())
     };
-    match (input("peak"), input("peak_day")) {
-        (Some(peak), Some(day)) => format!("{peak} on {day}"),
+    match (input("peak"), input("peak_day"), input("figure"), input("day")) {
+        (Some(peak), Some(day), ..) | (_, _, Some(peak), Some(day)) => format!("{peak} on {day}"),
+        (_, _, Some(figure), None) => figure.to_owned(),
         _ => String::new(),
     }
 }
@@ -91,8 +98,17 @@ mod tests {
             month: "2019-08".into(),
             r#final: true,
             final_at: Some(Timestamp { seconds: 1_567_440_000, nanos: 0 }),
-            lines: vec![dau, line("Refund", 1, Some(-500), -500), line("Overseas", 7, None, 0)],
-            total_fen: 999_500,
+            lines: vec![
+                dau,
+                line("Refund", 1, Some(-500), -500),
+                line("Overseas", 7, None, 0),
+                StatementLine {
+                    unit_price: Some("0.015".into()),
+                    inputs: vec![input("figure", "10001"), input("day", "")],
+                    ..line("Monthly active users", 1, None, 2)
+                },
+            ],
+            total_fen: 999_502,
             hash: "ab12".into(),
             ..Statement::default()
         };
@@ -101,11 +117,12 @@ mod tests {
             "\
 demo 2019-08: final since 2019-09-03T00:00:00+08:00
 
-WHAT                QUANTITY    UNIT PRICE        AMOUNT  PEAK
-Daily active users         1  10000.00 CNY  10000.00 CNY  150000 on 2019-08-14
-Refund                     1     -5.00 CNY     -5.00 CNY
-Overseas                   7             -      0.00 CNY
-Total                                        9995.00 CNY
+WHAT                  QUANTITY    UNIT PRICE        AMOUNT  PEAK
+Daily active users           1  10000.00 CNY  10000.00 CNY  150000 on 2019-08-14
+Refund                       1     -5.00 CNY     -5.00 CNY
+Overseas                     7             -      0.00 CNY
+Monthly active users         1         0.015      0.02 CNY  10001
+Total                                          9995.02 CNY
 
 sha256 ab12
 "

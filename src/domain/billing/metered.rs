@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::retention::longest;
-use super::{BillingInputs, Item, Line, StatementDay, amount, input};
+use super::{BillingInputs, Item, Line, StatementDay, amount, input, meters};
 use crate::domain::calendar::Day;
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::CatalogHistory;
+use crate::domain::id::Name;
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
-use crate::domain::postpaid::{Region, Tier, whole_mbps};
+use crate::domain::postpaid::{GroupsTier, MessageHistory, Region, Tier, whole_mbps};
 use crate::domain::purchase::Period;
 use crate::domain::time::Timestamp;
 use crate::domain::timeline::{ServiceState, Timeline};
@@ -18,7 +19,10 @@ use crate::domain::timeline::{ServiceState, Timeline};
 pub struct MeteredDay {
     /// The day as listed on the statement.
     pub day: StatementDay,
-    catalog: Arc<Catalog>,
+    /// The last edition with postpaid that was in force on it; none if it is not charged.
+    pub edition: Option<Name>,
+    /// The catalog of the day.
+    pub catalog: Arc<Catalog>,
 }
 
 /// Returns the days of the month. A day is charged if an edition with postpaid was in force at some
@@ -34,29 +38,32 @@ pub fn days(books: &BillingInputs<'_>) -> Vec<MeteredDay> {
             let boundaries = timeline.boundaries();
             (catalog, timeline, boundaries)
         });
-        let charged = is_charged(books, &catalog, &timeline, &boundaries, figures.day);
+        let edition = charged_edition(books, &catalog, &timeline, &boundaries, figures.day);
         run = Some((catalog.clone(), timeline, boundaries));
-        MeteredDay { day: StatementDay { figures: figures.clone(), charged }, catalog }
+        let day = StatementDay { figures: figures.clone(), charged: edition.is_some() };
+        MeteredDay { day, edition, catalog }
     };
     books.figures.iter().map(day).collect()
 }
 
-fn is_charged(
+fn charged_edition(
     books: &BillingInputs<'_>,
     catalog: &Catalog,
     timeline: &Timeline,
     boundaries: &[Timestamp],
     day: Day,
-) -> bool {
+) -> Option<Name> {
     let catalogs = books.catalogs;
     let of_day = day_of(catalogs, day);
-    let may_run_over = |at: Timestamp| {
-        let (edition, state) = timeline.edition_at(at);
-        let edition = books.sales.edition(catalog, &edition, at);
-        state != ServiceState::Stopped && edition.is_some_and(|edition| edition.postpaid_allowed)
+    let with_postpaid = |at: Timestamp| {
+        let (id, state) = timeline.edition_at(at);
+        let edition = books.sales.edition(catalog, &id, at);
+        let may_run_over = edition.is_some_and(|edition| edition.postpaid_allowed);
+        (state != ServiceState::Stopped && may_run_over).then_some((at, id))
     };
     let changes = boundaries.iter().copied().filter(|at| of_day.contains(*at));
-    std::iter::once(of_day.from).chain(changes).any(may_run_over)
+    let in_force = std::iter::once(of_day.from).chain(changes).filter_map(with_postpaid);
+    in_force.max_by_key(|(at, _)| *at).map(|(_, id)| id)
 }
 
 /// Returns the period from the day's beginning to the next one's.
@@ -70,7 +77,8 @@ fn shared(one: Period, other: Period) -> Option<Period> {
     (both.from < both.until).then_some(both)
 }
 
-/// Returns every metered line, even if nothing is due, so that the figures are listed.
+/// Returns every metered line that the catalog has, even if nothing is due, so that the figures are
+/// listed.
 pub fn lines(
     books: &BillingInputs<'_>,
     month: Month,
@@ -81,18 +89,27 @@ pub fn lines(
     let rules = &catalog.postpaid;
     let charged: Vec<&MeteredDay> = days.iter().filter(|it| it.day.charged).collect();
     let figures: Vec<&DayFigures> = charged.iter().map(|it| &it.day.figures).collect();
-    let dau = Peak::of(&charged, |figures| figures.dau, |catalog| catalog.postpaid.dau.free);
-    let users = Peak::highest(&figures, |figures| figures.dau);
-    let mut lines = vec![of_dau(rules.dau, &dau), of_history(books, month, &users, &figures, now)];
-    let from = month.day(rules.groups_first_day);
-    let is_in_window = |it: &&MeteredDay| it.day.figures.day >= from;
-    let window: Vec<&MeteredDay> = charged.iter().copied().filter(is_in_window).collect();
-    let free = |catalog: &Catalog| catalog.postpaid.groups.free;
-    let groups = Peak::of(&window, |figures| figures.groups_peak, free);
-    lines.push(of_groups(rules.groups, month, from, &groups));
+    let mut lines = Vec::new();
+    lines.extend(rules.dau.map(|tier| {
+        let free = |catalog: &Catalog| catalog.postpaid.dau.unwrap_or(tier).free;
+        of_dau(tier, &Peak::of(&charged, |figures| figures.dau, free))
+    }));
+    lines.extend(rules.history.map(|rules| {
+        let users = Peak::highest(&figures, |figures| figures.dau);
+        of_history(books, rules, month, &users, &figures, now)
+    }));
+    lines.extend(rules.groups.map(|rules| {
+        let from = month.day(rules.first_day);
+        let is_in_window = |it: &&MeteredDay| it.day.figures.day >= from;
+        let window: Vec<&MeteredDay> = charged.iter().copied().filter(is_in_window).collect();
+        let free = |catalog: &Catalog| catalog.postpaid.groups.unwrap_or(rules).tier.free;
+        let groups = Peak::of(&window, |figures| figures.groups_peak, free);
+        of_groups(rules, month, from, &groups)
+    }));
     lines.extend(rules.regions.iter().map(|region| of_bandwidth(region, &figures)));
     let removed = removed_regions(books, month, &figures);
     lines.extend(removed.into_iter().map(|region| of_bandwidth(region, &figures)));
+    lines.extend(meters::lines(books, month, &charged));
     lines
 }
 
@@ -135,7 +152,7 @@ impl Peak {
         let first_free = days.last().map_or(0, |day| free(&day.catalog));
         let mut peak = Self { figure: 0, free: first_free, day: None, charged_days: days.len() };
         let mut highest = (0, 0);
-        for MeteredDay { day, catalog } in days {
+        for MeteredDay { day, catalog, .. } in days {
             let (of_day, free) = (figure(&day.figures), free(catalog));
             let exceeds = (of_day.saturating_sub(free), of_day);
             if exceeds > highest {
@@ -191,6 +208,7 @@ fn of_tier(
         formula: "units begun beyond what is free: ceil((peak - free) / unit), x price of a unit"
             .to_owned(),
         quantity,
+        unit_price: None,
         unit_price_fen: Some(tier.price_fen_per_unit),
         amount_fen: amount(quantity, tier.price_fen_per_unit),
     }
@@ -202,8 +220,8 @@ fn of_dau(tier: Tier, peak: &Peak) -> Line {
     of_tier(Item::Dau, description, tier, peak.inputs(), tier.units(peak.figure))
 }
 
-fn of_groups(tier: Tier, month: Month, from: Day, peak: &Peak) -> Line {
-    let tier = peak.tier(tier);
+fn of_groups(rules: GroupsTier, month: Month, from: Day, peak: &Peak) -> Line {
+    let tier = peak.tier(rules.tier);
     let description = format!("Groups, by the highest number from {from} on");
     let units = tier.units(peak.figure);
     let mut line = of_tier(Item::Groups, description, tier, peak.inputs(), units);
@@ -214,18 +232,20 @@ fn of_groups(tier: Tier, month: Month, from: Day, peak: &Peak) -> Line {
 
 fn of_history(
     books: &BillingInputs<'_>,
+    rules: MessageHistory,
     month: Month,
     peak: &Peak,
     charged: &[&DayFigures],
     now: Timestamp,
 ) -> Line {
-    let (catalogs, rules) = (books.catalogs, books.catalogs.pricing(month).postpaid.history);
+    let catalogs = books.catalogs;
     let end = catalogs.start_of(month.next().first_day());
     let so_far = Timestamp::from_millis(now.as_millis().saturating_add(1));
     let period = Period { from: catalogs.start_of(month.first_day()), until: end.min(so_far) };
     // If it was on only during days that are not charged, it is not charged either.
     let beyond = charged.iter().filter_map(|figures| {
-        let free_days = catalogs.on(figures.day).postpaid.history.free_days;
+        let of_catalog = catalogs.on(figures.day).postpaid.history;
+        let free_days = of_catalog.unwrap_or(rules).free_days;
         let of_day = shared(day_of(catalogs, figures.day), period)?;
         Some(longest(books.retentions, free_days, of_day)).filter(|kept| *kept > free_days)
     });
@@ -275,6 +295,7 @@ fn of_bandwidth(region: &Region, charged: &[&DayFigures]) -> Line {
         inputs,
         formula: formula.to_owned(),
         quantity,
+        unit_price: None,
         unit_price_fen: region.price_fen_per_mbps_day,
         amount_fen: amount(quantity, region.price_fen_per_mbps_day.unwrap_or(0)),
     }

@@ -14,10 +14,12 @@ use super::currency::Currency;
 use super::id::AppId;
 use super::metering::DayFigures;
 use super::month::Month;
+use super::price::Price;
 use super::purchase::Sales;
 use super::time::Timestamp;
 
 mod metered;
+mod meters;
 pub mod retention;
 mod sold;
 
@@ -42,6 +44,8 @@ pub enum Item {
     Groups,
     /// Bandwidth in one region.
     Bandwidth,
+    /// Usage by a row of the catalog.
+    Meter,
 }
 
 /// One line of a statement.
@@ -49,7 +53,8 @@ pub enum Item {
 pub struct Line {
     /// Kind of the line.
     pub item: Item,
-    /// Id of the edition, add-on, limit, purchase or region; empty for other kinds.
+    /// Id of the edition, add-on, limit, purchase, region or row (followed by `/` and the region, if
+    /// its price is by region); empty for other kinds.
     pub item_id: String,
     /// A sentence for people.
     pub description: String,
@@ -59,7 +64,10 @@ pub struct Line {
     pub formula: String,
     /// Number of units charged.
     pub quantity: i64,
-    /// Price of a unit, in fen; `None` if it is listed only.
+    /// Price of a unit, or the fee, by a row that has one; `None` for other kinds.
+    pub unit_price: Option<Price>,
+    /// Price of a unit, in fen; `None` if it is listed only, or by a row whose price is by bands or
+    /// no whole number of fen.
     pub unit_price_fen: Option<i64>,
     /// Amount due, in fen; negative for a refund.
     pub amount_fen: i64,
@@ -119,6 +127,8 @@ pub struct BillingInputs<'a> {
     pub closed_through: Option<Month>,
     /// The figures of the month's days, from the first day on.
     pub figures: &'a [DayFigures],
+    /// Users who logged in during the month, each once; `None` if they were not counted.
+    pub month_users: Option<u64>,
 }
 
 /// Returns the instant at which the statement of a month becomes final.

@@ -45,6 +45,7 @@ pub fn lines(books: &BillingInputs<'_>, month: Month) -> Vec<Line> {
             inputs: inputs(zone, purchase, *valid),
             formula,
             quantity,
+            unit_price: None,
             unit_price_fen: Some(unit_price_fen),
             amount_fen: purchase.price_fen,
         }
@@ -84,6 +85,7 @@ fn of_refund(books: &BillingInputs<'_>, catalog: &Catalog, index: usize, made: &
         inputs,
         formula: formula.to_owned(),
         quantity: 1,
+        unit_price: None,
         unit_price_fen: Some(-made.refund_fen),
         amount_fen: -made.refund_fen,
     }

@@ -24,7 +24,7 @@ use crate::domain::event::StorePart;
 use crate::domain::exchange::Exchange;
 use crate::domain::id::{AppId, Name};
 use crate::domain::month::Month;
-use crate::domain::postpaid::MessageHistory;
+use crate::domain::postpaid::{HISTORY_DAYS_MAX, MessageHistory};
 use crate::domain::purchase::{Purchase, Refund, Refusal, Sales};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
@@ -374,7 +374,13 @@ fn check_retention(
     days: u32,
     at: Timestamp,
 ) -> Result<(), Refusal> {
-    let MessageHistory { free_days, days_max, .. } = catalog.postpaid.history;
+    let Some(MessageHistory { free_days, days_max, .. }) = catalog.postpaid.history else {
+        // Nothing is charged for any retention.
+        let (free_days, days_max) = (1, HISTORY_DAYS_MAX);
+        let is_in_range = (free_days..=days_max).contains(&days);
+        let refusal = Refusal::RetentionDays { days, free_days, days_max };
+        return is_in_range.then_some(()).ok_or(refusal);
+    };
     if !(free_days..=days_max).contains(&days) {
         return Err(Refusal::RetentionDays { days, free_days, days_max });
     }

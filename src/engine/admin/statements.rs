@@ -189,6 +189,7 @@ fn statement_of(
         since: first_open(record, catalogs, now),
         closed_through: record.closed_through,
         figures: &figures.days,
+        month_users: None,
     };
     statement(&books, month, now)
 }

@@ -4,7 +4,9 @@ use crate::domain::calendar::LastDay;
 use crate::domain::catalog::{AddOn, Catalog, Edition};
 use crate::domain::group_type::GroupType;
 use crate::domain::limit::{Limit, LimitId};
+use crate::domain::meter::{Charge, Free, Meter, PerEdition};
 use crate::domain::postpaid::{PostPaid, Region, Tier};
+use crate::domain::price::Price;
 use crate::domain::selling::{FeeRule, RefundRule, Selling};
 use crate::grpc::pb;
 use crate::proto::currency;
@@ -46,13 +48,71 @@ pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
 fn metering(postpaid: &PostPaid) -> pb::CatalogMetering {
     pb::CatalogMetering {
         final_day: postpaid.final_day,
-        dau: Some(tier(&postpaid.dau)),
-        groups: Some(tier(&postpaid.groups)),
-        groups_first_day: postpaid.groups_first_day,
-        history_free_days: postpaid.history.free_days,
-        history_days_max: postpaid.history.days_max,
-        history: Some(tier(&postpaid.history.tier)),
+        dau: postpaid.dau.as_ref().map(tier),
+        groups: postpaid.groups.map(|groups| tier(&groups.tier)),
+        groups_first_day: postpaid.groups.map_or(0, |groups| groups.first_day),
+        history_free_days: postpaid.history.map_or(0, |history| history.free_days),
+        history_days_max: postpaid.history.map_or(0, |history| history.days_max),
+        history: postpaid.history.map(|history| tier(&history.tier)),
         regions: postpaid.regions.iter().map(region).collect(),
+        meters: postpaid.meters.iter().map(meter).collect(),
+    }
+}
+
+fn meter(meter: &Meter) -> pb::CatalogMeter {
+    let text = |price: &Price| price.to_string();
+    let (free, share) = match &meter.free {
+        Free::Number(free) => (values(free), None),
+        Free::ShareOf { meter, percent } => (Vec::new(), Some((meter.to_string(), *percent))),
+    };
+    let (free_share_of, free_share_percent) = share.unwrap_or_default();
+    let (mut price, mut regions, mut bands) = (None, Vec::new(), Vec::new());
+    match &meter.charge {
+        Charge::Price(of_unit) => price = Some(text(of_unit)),
+        Charge::Regions(all) => {
+            regions.extend(all.iter().map(|(region, price)| pb::CatalogMeterRegion {
+                region: region.to_string(),
+                price: price.as_ref().map(text),
+            }));
+        }
+        Charge::Fees(all) => bands.extend(all.iter().map(|band| pb::CatalogMeterBand {
+            up_to: band.up_to,
+            price: None,
+            fees: values(&band.value),
+        })),
+        Charge::Prices(all) => bands.extend(all.iter().map(|band| pb::CatalogMeterBand {
+            up_to: band.up_to,
+            price: Some(text(&band.value)),
+            fees: Vec::new(),
+        })),
+    }
+    pb::CatalogMeter {
+        meter_id: meter.id.to_string(),
+        label: meter.label.clone(),
+        of: meter.of.word().to_owned(),
+        name: meter.of.name().map_or_else(String::new, ToString::to_string),
+        aggregate: meter.aggregate.map_or_else(String::new, |it| it.word().to_owned()),
+        from_day: meter.from_day,
+        unit: meter.unit,
+        rounding: meter.rounding.word().to_owned(),
+        round_each_day: meter.round_each_day,
+        free,
+        free_share_of,
+        free_share_percent,
+        price,
+        regions,
+        bands,
+    }
+}
+
+fn values<T: ToString>(values: &PerEdition<T>) -> Vec<pb::CatalogMeterValue> {
+    let value = |edition_id: String, value: &T| pb::CatalogMeterValue {
+        edition_id,
+        value: value.to_string(),
+    };
+    match values {
+        PerEdition::All(all) => vec![value(String::new(), all)],
+        PerEdition::Each(each) => each.iter().map(|(id, it)| value(id.to_string(), it)).collect(),
     }
 }
 

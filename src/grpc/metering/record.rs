@@ -60,7 +60,7 @@ fn sample(
     catalog: &Catalog,
 ) -> Option<Sample> {
     let pb::BandwidthSample { region, kbps, at: instant } = sample;
-    let regions = catalog.postpaid.regions.iter().map(|it| &it.id);
+    let regions = catalog.postpaid.bandwidth_regions();
     let known = regions.clone().find(|it| it.as_str() == region).cloned();
     if known.is_none() {
         let known = regions.map(Name::as_str);

@@ -34,6 +34,7 @@ fn line(line: Line) -> pb::StatementLine {
         Item::MessageHistory => pb::StatementItem::MessageHistory,
         Item::Groups => pb::StatementItem::Groups,
         Item::Bandwidth => pb::StatementItem::Bandwidth,
+        Item::Meter => pb::StatementItem::Meter,
     };
     let input = |(name, value)| pb::StatementInput { name, value };
     pb::StatementLine {
@@ -45,6 +46,7 @@ fn line(line: Line) -> pb::StatementLine {
         quantity: line.quantity,
         unit_price_fen: line.unit_price_fen,
         amount_fen: line.amount_fen,
+        unit_price: line.unit_price.map(|price| price.to_string()),
     }
 }
 

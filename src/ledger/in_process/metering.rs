@@ -188,7 +188,8 @@ fn days(rows: &mut impl Rows, first: Day, last: Day) -> Result<Vec<DayFigures>> 
         let of_day = changed.binary_search_by_key(&day, |(day, _)| *day);
         let groups_net_new = of_day.map_or(0, |index| changed[index].1.net_new);
         let (dau, bandwidth) = (rows.logins_on(day)?, rows.bandwidth_on(day)?);
-        days.push(DayFigures { day, dau, groups_peak, groups_net_new, bandwidth });
+        let gauges = Vec::new();
+        days.push(DayFigures { day, dau, groups_peak, groups_net_new, bandwidth, gauges });
     }
     Ok(days)
 }

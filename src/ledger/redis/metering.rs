@@ -199,6 +199,7 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
         groups_peak,
         groups_net_new: net_new.get(&number).copied().unwrap_or(0),
         bandwidth: bandwidth.remove(&number).unwrap_or_default(),
+        gauges: Vec::new(),
     };
     Some(peaks.into_iter().zip(first.number()..).map(figures).collect())
 }

@@ -12,7 +12,7 @@ use imquota::domain::id_rules::{IdCharset, IdRules};
 use imquota::domain::limit::Limit::{Finite, Unlimited};
 use imquota::domain::limit::{Limit, LimitId};
 use imquota::domain::limits::LimitKind;
-use imquota::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
+use imquota::domain::postpaid::{GroupsTier, MessageHistory, PostPaid, Region, Tier};
 use imquota::domain::purchase::{Item, Purchase};
 use imquota::domain::schedule::{Limits, Schedule};
 use imquota::domain::selling::{Conditions, FeeRule, RefundRule};
@@ -62,14 +62,14 @@ fn metered_figures_have_the_prices_of_section_6() {
     };
     let expected = PostPaid {
         final_day: 3,
-        dau: tier(100_000, 10_000),
-        groups: tier(100_000, 1000),
-        groups_first_day: 4,
-        history: MessageHistory { free_days: 7, days_max: 360, tier: tier(0, 500) },
+        dau: Some(tier(100_000, 10_000)),
+        groups: Some(GroupsTier { first_day: 4, tier: tier(100_000, 1000) }),
+        history: Some(MessageHistory { free_days: 7, days_max: 360, tier: tier(0, 500) }),
         regions: vec![
             region("mainland", "Mainland China", Some(200)),
             region("overseas", "Overseas", None),
         ],
+        meters: Vec::new(),
     };
     assert_eq!(catalog.postpaid, expected);
 }

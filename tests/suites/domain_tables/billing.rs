@@ -41,7 +41,7 @@ fn figures(month: Month, until: Day, metered: Metered<'_>) -> Vec<DayFigures> {
         let found = metered.iter().find(|(of, ..)| *of == number);
         let (_, dau, groups_peak, mbps) = found.copied().unwrap_or((number, 0, 0, 0));
         let bandwidth = if mbps > 0 { vec![("mainland".into(), mbps * 1000)] } else { vec![] };
-        DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth }
+        DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth, gauges: Vec::new() }
     };
     month.days().filter(|it| *it <= until).map(day).collect()
 }
@@ -72,6 +72,7 @@ fn bill(
         retentions: &retentions,
         since: "2019-01".parse().expect("a month"),
         closed_through: None,
+        month_users: None,
         figures: &figures,
     };
     statement(&books, month, now)
@@ -160,6 +161,7 @@ fn a_begun_megabit_counts_whole_and_overseas_is_listed() {
         retentions: &[],
         since: "2019-01".parse().expect("a month"),
         closed_through: None,
+        month_users: None,
         figures: &figures,
     };
     let bill = statement(&books, august(), at(LATER));

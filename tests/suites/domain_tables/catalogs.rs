@@ -9,6 +9,7 @@ use imquota::domain::catalog::Catalog;
 use imquota::domain::catalog_history::{CatalogHistory, InForce};
 use imquota::domain::metering::DayFigures;
 use imquota::domain::month::Month;
+use imquota::domain::postpaid::Tier;
 use imquota::domain::purchase::Sales;
 use imquota::domain::schedule::{MissingItem, Schedule};
 use imquota::domain::terms::Terms;
@@ -57,7 +58,7 @@ fn bill(
         .map(|(day, number)| {
             let (dau, groups_peak, mbps) = metered(number);
             let bandwidth = if mbps > 0 { vec![("mainland".into(), mbps * 1000)] } else { vec![] };
-            DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth }
+            DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth, gauges: Vec::new() }
         })
         .collect();
     let books = BillingInputs {
@@ -67,6 +68,7 @@ fn bill(
         retentions: &[],
         since: month("2018-06"),
         closed_through: None,
+        month_users: None,
         figures: &figures,
     };
     statement(&books, of, at("2020-06-01"))
@@ -77,9 +79,17 @@ fn of(statement: &Statement, item: Item) -> i64 {
     lines.map(|line| line.amount_fen).sum::<i64>() / 100
 }
 
+fn dau(catalog: &mut Catalog) -> &mut Tier {
+    catalog.postpaid.dau.as_mut().expect("a price of users")
+}
+
+fn groups(catalog: &mut Catalog) -> &mut Tier {
+    &mut catalog.postpaid.groups.as_mut().expect("a price of groups").tier
+}
+
 fn dearer(catalog: &mut Catalog) {
-    catalog.postpaid.dau.price_fen_per_unit *= 7;
-    catalog.postpaid.groups.price_fen_per_unit *= 7;
+    dau(catalog).price_fen_per_unit *= 7;
+    groups(catalog).price_fen_per_unit *= 7;
 }
 
 fn without_regions(catalog: &mut Catalog) {
@@ -110,8 +120,8 @@ fn cheap(catalog: &mut Catalog) {
 }
 
 fn generous(catalog: &mut Catalog) {
-    catalog.postpaid.dau.free = 500_000;
-    catalog.postpaid.groups.free = 500_000;
+    dau(catalog).free = 500_000;
+    groups(catalog).free = 500_000;
 }
 
 fn not_charged(catalog: &mut Catalog) {

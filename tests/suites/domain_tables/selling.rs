@@ -260,6 +260,7 @@ fn lines(catalog: &Catalog, sales: &Sales, month: &str) -> Vec<(i64, Option<i64>
         retentions: &[],
         since: month,
         closed_through: None,
+        month_users: None,
         figures: &[],
     };
     let made = statement(&books, month, at("2019-12-01"));

@@ -67,7 +67,7 @@ fn bill(
         let found = metered.iter().find(|(of, ..)| *of == index + 1);
         let (_, dau, groups_peak, mbps) = found.copied().unwrap_or_default();
         let bandwidth = if mbps > 0 { vec![("mainland".into(), mbps * 1000)] } else { Vec::new() };
-        DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth }
+        DayFigures { day, dau, groups_peak, groups_net_new: 0, bandwidth, gauges: Vec::new() }
     });
     let figures: Vec<_> = figures.collect();
     let inputs = BillingInputs {
@@ -77,6 +77,7 @@ fn bill(
         retentions: &retentions,
         since: catalogs.month_of(since),
         closed_through: None,
+        month_users: None,
         figures: &figures,
     };
     let statement = statement(&inputs, month, at("2027-01-01T00:00:00Z"));
