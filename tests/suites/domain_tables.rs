@@ -10,6 +10,7 @@ mod billing;
 mod catalogs;
 mod denials;
 mod exchanges;
+mod meters;
 mod milestones;
 mod offers;
 mod qualified;
