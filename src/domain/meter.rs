@@ -5,6 +5,7 @@
 //! applies a price, or a fee, to the rest. The lines of a statement are made from them in
 //! [`super::billing`].
 
+use super::currency::Currency;
 use super::id::Name;
 use super::price::{Price, Sum};
 
@@ -258,14 +259,20 @@ impl Meter {
 
     /// Returns the amount for a number beyond what is free at a price of a unit, in minor units.
     #[must_use]
-    pub fn amount(&self, beyond: u128, price: Price) -> i64 {
-        Sum::default().plus(self.in_units(beyond), price).rounded(self.unit)
+    pub fn amount(&self, beyond: u128, price: Price, currency: Currency) -> i64 {
+        Sum::default().plus(self.in_units(beyond), price).rounded(self.unit, currency)
     }
 
     /// Returns the numbers of units in each band of prices that the figure reaches, and the
     /// amount, in minor units.
     #[must_use]
-    pub fn graduated(&self, bands: &[Band<Price>], figure: u128, free: u128) -> (Vec<u128>, i64) {
+    pub fn graduated(
+        &self,
+        bands: &[Band<Price>],
+        figure: u128,
+        free: u128,
+        currency: Currency,
+    ) -> (Vec<u128>, i64) {
         let (mut below, mut units, mut sum) = (0_u128, Vec::new(), Sum::default());
         for band in bands {
             let end = band.up_to.map_or(figure, |up_to| figure.min(u128::from(up_to)));
@@ -277,6 +284,6 @@ impl Meter {
             }
             below = end;
         }
-        (units, sum.rounded(self.unit))
+        (units, sum.rounded(self.unit, currency))
     }
 }

@@ -7,8 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Decimal digits of the currency's minor unit, in which amounts are: 2 for cents and fen.
-pub const MINOR_DIGITS: u32 = 2;
+use super::currency::Currency;
+
 /// Most decimal digits of a price: more than price lists have.
 pub const DECIMALS_MAX: u32 = 6;
 /// Greatest price, in the major unit: the greatest price of an edition.
@@ -30,8 +30,8 @@ pub struct InvalidPrice;
 impl Price {
     /// Returns the price in minor units, if it is a whole number of them.
     #[must_use]
-    pub fn in_minor_units(self) -> Option<i64> {
-        let minor = MILLIONTHS / 10_u64.pow(MINOR_DIGITS);
+    pub fn in_minor_units(self, currency: Currency) -> Option<i64> {
+        let minor = minor_unit(currency);
         (self.millionths % minor == 0).then(|| saturated(u128::from(self.millionths / minor)))
     }
 }
@@ -83,10 +83,15 @@ impl Sum {
     /// Returns the amount in minor units, rounded half up, if the quantities are parts of a unit
     /// of that size.
     #[must_use]
-    pub fn rounded(self, unit: u64) -> i64 {
-        let minor = u128::from(unit.max(1)) * u128::from(MILLIONTHS / 10_u64.pow(MINOR_DIGITS));
+    pub fn rounded(self, unit: u64, currency: Currency) -> i64 {
+        let minor = u128::from(unit.max(1)) * u128::from(minor_unit(currency));
         saturated((2 * self.millionths + minor) / (2 * minor))
     }
+}
+
+/// Returns the minor unit of a currency in millionths.
+fn minor_unit(currency: Currency) -> u64 {
+    MILLIONTHS / 10_u64.pow(currency.minor_digits())
 }
 
 fn saturated(number: u128) -> i64 {
@@ -114,7 +119,7 @@ mod tests {
         ] {
             assert_eq!(price(text).to_string(), shown);
             assert_eq!(price(shown), price(text));
-            assert_eq!(price(text).in_minor_units(), minor, "{text}");
+            assert_eq!(price(text).in_minor_units(Currency::default()), minor, "{text}");
         }
     }
 
@@ -155,11 +160,16 @@ mod tests {
             (2, cent, 3, 1),
             (0, price("10000000000"), 1, 0),
         ] {
-            assert_eq!(Sum::default().plus(quantity, of).rounded(unit), minor, "{quantity} {of}");
+            let sum = Sum::default().plus(quantity, of).rounded(unit, Currency::default());
+            assert_eq!(sum, minor, "{quantity} {of}");
         }
         let twice = Sum::default().plus(1, price("0.005")).plus(1, price("0.005"));
-        assert_eq!(twice.rounded(1), 1);
+        assert_eq!(twice.rounded(1, Currency::default()), 1);
         let most = Sum::default().plus((1 << 70) - 1, price("10000000000"));
-        assert_eq!(most.rounded(1), i64::MAX);
+        assert_eq!(most.rounded(1, Currency::default()), i64::MAX);
+        for (code, digits, minor) in [("JPY", 0, 2), ("USD", 2, 150), ("CLF", 4, 15_000)] {
+            let currency = Currency::new(code, digits).expect("a currency");
+            assert_eq!(Sum::default().plus(100, price("0.015")).rounded(1, currency), minor);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Report;
 use super::table::{Cell, Colour, Style, Table, paint};
 use super::value;
-use crate::grpc::pb::{GetStatementResponse, SetMessageRetentionResponse, StatementLine};
+use crate::grpc::pb::{Currency, GetStatementResponse, SetMessageRetentionResponse, StatementLine};
 
 impl Report for GetStatementResponse {
     const NAME: &'static str = "GetStatementResponse";
@@ -16,7 +16,7 @@ impl Report for GetStatementResponse {
             table.row([
                 Cell::new(&line.description),
                 Cell::number(line.quantity.to_string()),
-                Cell::number(unit_price(line)),
+                Cell::number(unit_price(line, statement.currency.as_ref())),
                 Cell::number(money(line.amount_fen)),
                 Cell::new(peak(line)),
             ]);
@@ -43,9 +43,9 @@ impl Report for GetStatementResponse {
 }
 
 /// Formats the price of a unit; `-` if it has none, or one for each band.
-fn unit_price(line: &StatementLine) -> String {
+fn unit_price(line: &StatementLine, of: Option<&Currency>) -> String {
     let decimal = || line.unit_price.clone().unwrap_or_else(|| "-".to_owned());
-    line.unit_price_fen.map_or_else(decimal, money)
+    line.unit_price_fen.map_or_else(decimal, |fen| value::money(fen, of))
 }
 
 /// Formats the peak, or the figure, of a metered line, such as `150000 on 2019-08-14`; empty for a purchase.

@@ -7,6 +7,7 @@
 use super::metered::MeteredDay;
 use super::{BillingInputs, Item, Line, input};
 use crate::domain::calendar::Day;
+use crate::domain::currency::Currency;
 use crate::domain::id::Name;
 use crate::domain::meter::{Aggregate, Band, Charge, Free, Meter, PerEdition, Rounding, Source};
 use crate::domain::metering::DayFigures;
@@ -32,15 +33,16 @@ pub fn lines<'a>(
     month: Month,
     charged: &[&'a MeteredDay],
 ) -> Vec<Line> {
-    let meters = &books.catalogs.pricing(month).postpaid.meters;
+    let pricing = books.catalogs.pricing(month);
     let mut figures: Vec<(&Name, Figure<'_>)> = Vec::new();
     let mut lines = Vec::new();
-    for meter in meters {
+    for meter in &pricing.postpaid.meters {
         let of_above = |id: &Name| {
             let found = figures.iter().find(|(of, _)| *of == id);
             found.map(|(_, figure)| figure.clone()).unwrap_or_default()
         };
-        let row = Row { books, month, meter, share: share(meter, of_above) };
+        let share = share(meter, of_above);
+        let row = Row { books, month, currency: pricing.currency, meter, share };
         let from = month.day(meter.from_day);
         let is_in_window = |it: &&&MeteredDay| it.day.figures.day >= from;
         let days: Vec<&MeteredDay> = charged.iter().filter(is_in_window).copied().collect();
@@ -87,6 +89,7 @@ fn named(values: &[(Name, u64)], name: &Name) -> u64 {
 struct Row<'a, 'b> {
     books: &'a BillingInputs<'b>,
     month: Month,
+    currency: Currency,
     meter: &'a Meter,
     share: Option<u128>,
 }
@@ -194,7 +197,7 @@ impl<'a> Row<'a, '_> {
         let line = self.line_of(figure);
         match &self.meter.charge {
             Charge::Price(price) => self.at_price(line, figure, *price),
-            Charge::Fees(bands) => of_fee(line, bands, figure),
+            Charge::Fees(bands) => self.of_fee(line, bands, figure),
             Charge::Prices(bands) => self.at_prices(line, figure, bands),
             // Their lines are those of the regions.
             Charge::Regions(_) => line,
@@ -247,15 +250,16 @@ impl<'a> Row<'a, '_> {
             formula: format!("{formula}, x price of a unit, rounded half up once"),
             quantity: quantity(self.meter.units(beyond)),
             unit_price: Some(price),
-            unit_price_fen: price.in_minor_units(),
-            amount_fen: self.meter.amount(beyond, price),
+            unit_price_fen: price.in_minor_units(self.currency),
+            amount_fen: self.meter.amount(beyond, price, self.currency),
             ..line
         }
     }
 
     fn at_prices(&self, line: Line, figure: &Figure<'_>, bands: &[Band<Price>]) -> Line {
         let free = self.free_of(figure);
-        let (units, amount_fen) = self.meter.graduated(bands, figure.figure, free);
+        let figure = figure.figure;
+        let (units, amount_fen) = self.meter.graduated(bands, figure, free, self.currency);
         let mut inputs = line.inputs;
         for (number, (band, units)) in (1..).zip(bands.iter().zip(&units)) {
             inputs.push(input(&format!("band_{number}"), format!("{units} x {}", band.value)));
@@ -270,30 +274,30 @@ impl<'a> Row<'a, '_> {
             ..line
         }
     }
-}
 
-/// Completes the line of a row with a fee for each band. Without a charged day none is due.
-fn of_fee(line: Line, bands: &[Band<PerEdition<Price>>], figure: &Figure<'_>) -> Line {
-    let formula = "the fee of the band in which the figure lies".to_owned();
-    let edition = figure.made_on.and_then(|day| day.edition.as_ref());
-    let found = bands.iter().zip(1_u32..).find(|(band, _)| band.reaches(figure.figure));
-    // An edition that the catalog has no longer pays the highest fee: nothing is free because it
-    // was forgotten.
-    let fee = edition.zip(found).and_then(|(edition, (band, number))| {
-        Some((number, band.value.of(edition).or_else(|| band.value.highest())?))
-    });
-    let Some((number, fee)) = fee else { return Line { formula, ..line } };
-    let mut inputs = line.inputs;
-    inputs.push(input("band", number));
-    inputs.push(input("fee", fee));
-    Line {
-        inputs,
-        formula,
-        quantity: 1,
-        unit_price: Some(fee),
-        unit_price_fen: fee.in_minor_units(),
-        amount_fen: Sum::default().plus(1, fee).rounded(1),
-        ..line
+    /// Completes the line of a row with a fee for each band. Without a charged day none is due.
+    fn of_fee(&self, line: Line, bands: &[Band<PerEdition<Price>>], figure: &Figure<'_>) -> Line {
+        let formula = "the fee of the band in which the figure lies".to_owned();
+        let edition = figure.made_on.and_then(|day| day.edition.as_ref());
+        let found = bands.iter().zip(1_u32..).find(|(band, _)| band.reaches(figure.figure));
+        // An edition that the catalog has no longer pays the highest fee: nothing is free because it
+        // was forgotten.
+        let fee = edition.zip(found).and_then(|(edition, (band, number))| {
+            Some((number, band.value.of(edition).or_else(|| band.value.highest())?))
+        });
+        let Some((number, fee)) = fee else { return Line { formula, ..line } };
+        let mut inputs = line.inputs;
+        inputs.push(input("band", number));
+        inputs.push(input("fee", fee));
+        Line {
+            inputs,
+            formula,
+            quantity: 1,
+            unit_price: Some(fee),
+            unit_price_fen: fee.in_minor_units(self.currency),
+            amount_fen: Sum::default().plus(1, fee).rounded(1, self.currency),
+            ..line
+        }
     }
 }
 
