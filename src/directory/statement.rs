@@ -12,7 +12,7 @@ use super::DirectoryError;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::domain::calendar::{Day, Zone};
 use crate::domain::currency::Currency;
-use crate::domain::id::AppId;
+use crate::domain::id::{AppId, Name};
 use crate::domain::metering::DayFigures;
 use crate::domain::month::Month;
 use crate::domain::text::hex;
@@ -51,8 +51,17 @@ struct DocumentDay {
     charged: bool,
     dau: u64,
     day: String,
+    /// Absent without samples, as in documents of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gauges: Vec<DocumentGauge>,
     groups_net_new: i64,
     groups_peak: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DocumentGauge {
+    gauge: String,
+    value: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,6 +163,8 @@ fn hash(bytes: &[u8]) -> String {
 
 fn store_day(day: &StatementDay) -> DocumentDay {
     let StatementDay { figures, charged } = day;
+    let gauge =
+        |(gauge, value): &(Name, u64)| DocumentGauge { gauge: gauge.to_string(), value: *value };
     let peak = |(region, kbps): &(_, u64)| {
         let region: &crate::domain::id::Name = region;
         DocumentPeak { kbps: *kbps, region: region.to_string() }
@@ -163,6 +174,7 @@ fn store_day(day: &StatementDay) -> DocumentDay {
         charged: *charged,
         dau: figures.dau,
         day: figures.day.to_string(),
+        gauges: figures.gauges.iter().map(gauge).collect(),
         groups_net_new: figures.groups_net_new,
         groups_peak: figures.groups_peak,
     }
@@ -224,6 +236,7 @@ fn load(document: Document) -> Result<Statement, &'static str> {
 }
 
 fn load_day(stored: DocumentDay) -> Option<StatementDay> {
+    let gauge = |it: DocumentGauge| (it.gauge.as_str().into(), it.value);
     let peak = |peak: DocumentPeak| (peak.region.as_str().into(), peak.kbps);
     Some(StatementDay {
         figures: DayFigures {
@@ -232,7 +245,7 @@ fn load_day(stored: DocumentDay) -> Option<StatementDay> {
             groups_peak: stored.groups_peak,
             groups_net_new: stored.groups_net_new,
             bandwidth: stored.bandwidth.into_iter().map(peak).collect(),
-            gauges: Vec::new(),
+            gauges: stored.gauges.into_iter().map(gauge).collect(),
         },
         charged: stored.charged,
     })

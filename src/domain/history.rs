@@ -19,6 +19,8 @@ pub enum Measure {
     Groups,
     /// `bandwidth/REGION`: the highest bandwidth, in kilobits a second.
     Bandwidth(Name),
+    /// `gauge/NAME`: the highest value of a gauge.
+    Gauge(Name),
 }
 
 impl fmt::Display for Measure {
@@ -27,6 +29,7 @@ impl fmt::Display for Measure {
             Self::Dau => out.write_str("dau"),
             Self::Groups => out.write_str("groups"),
             Self::Bandwidth(region) => write!(out, "bandwidth/{region}"),
+            Self::Gauge(name) => write!(out, "gauge/{name}"),
         }
     }
 }
@@ -50,8 +53,8 @@ pub fn first_shown(today: Day) -> Day {
     Day::from_number(today.number().saturating_sub_unsigned(DAYS_SHOWN - 1))
 }
 
-/// Returns the histories of an app, from figures that end today. Regions without any bandwidth are
-/// left out.
+/// Returns the histories of an app, from figures that end today. Regions and gauges without any
+/// sample are left out.
 #[must_use]
 pub fn histories(figures: &[DayFigures]) -> Vec<History> {
     let (Some(first), Some(last)) = (figures.first(), figures.last()) else { return Vec::new() };
@@ -67,18 +70,26 @@ pub fn histories(figures: &[DayFigures]) -> Vec<History> {
     };
     let mut all =
         vec![history(Measure::Dau, &|it| it.dau), history(Measure::Groups, &|it| it.groups_peak)];
-    let mut regions: Vec<&Name> =
-        figures.iter().flat_map(|it| it.bandwidth.iter().map(|(region, _)| region)).collect();
-    regions.sort_unstable();
-    regions.dedup();
-    for region in regions {
-        let of_region = |it: &DayFigures| {
-            let found = it.bandwidth.iter().find(|(of, _)| of == region);
-            found.map_or(0, |(_, kbps)| *kbps)
-        };
-        all.push(history(Measure::Bandwidth(region.clone()), &of_region));
+    for name in names(figures, |it| &it.bandwidth) {
+        all.push(history(Measure::Bandwidth(name.clone()), &|it| of_name(&it.bandwidth, &name)));
+    }
+    for name in names(figures, |it| &it.gauges) {
+        all.push(history(Measure::Gauge(name.clone()), &|it| of_name(&it.gauges, &name)));
     }
     all
+}
+
+/// Returns the names of all samples, each once.
+fn names(figures: &[DayFigures], samples: impl Fn(&DayFigures) -> &[(Name, u64)]) -> Vec<Name> {
+    let mut names: Vec<Name> =
+        figures.iter().flat_map(|it| samples(it).iter().map(|(name, _)| name.clone())).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn of_name(samples: &[(Name, u64)], name: &Name) -> u64 {
+    samples.iter().find(|(of, _)| of == name).map_or(0, |(_, value)| *value)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Metering by day: logins, groups and bandwidth.
+//! Metering by day: logins, groups, bandwidth and gauges.
 //!
-//! A login counts for the day of its own instant, and so does a sample of bandwidth; both may
+//! A login counts for the day of its own instant, and so does a sample; both may
 //! arrive [`LATE_DAYS_MAX`] days late. The number of groups is the ledger's own: a day's peak is
 //! the highest number of the day, including the number at its beginning, so that a day without
 //! changes has a peak too.
@@ -27,13 +27,27 @@ pub struct Login {
     pub at: Option<Timestamp>,
 }
 
-/// The bandwidth of an app in one region at one instant.
+/// What samples measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sampled {
+    /// The bandwidth of a region, in kilobits a second.
+    Bandwidth,
+    /// A gauge of the catalog, in its own unit.
+    Gauge,
+}
+
+impl Sampled {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bandwidth, Self::Gauge];
+}
+
+/// A value of an app at one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {
-    /// The region.
-    pub region: Name,
-    /// Kilobits a second.
-    pub kbps: u64,
+    /// The region or the gauge.
+    pub name: Name,
+    /// The value.
+    pub value: u64,
     /// Instant of the sample; `None`: now, by the store's clock.
     pub at: Option<Timestamp>,
 }

@@ -32,7 +32,7 @@ impl PostPaid {
     }
 
     /// Returns the gauges that rows charge for; one with several rows repeatedly.
-    pub fn gauges(&self) -> impl Iterator<Item = &Name> {
+    pub fn gauges(&self) -> impl Iterator<Item = &Name> + Clone {
         self.meters.iter().filter_map(|meter| match &meter.of {
             Source::Gauge(name) => Some(name),
             _ => None,

@@ -1,10 +1,10 @@
-//! Metering on behalf of callers: logins, bandwidth, and their recent history.
+//! Metering on behalf of callers: logins, samples, and their recent history.
 
 use super::Engine;
 use crate::domain::decision::Mode;
 use crate::domain::history::{History, first_shown, histories};
 use crate::domain::id::AppId;
-use crate::domain::metering::{Login, Sample};
+use crate::domain::metering::{Login, Sample, Sampled};
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::Metered;
 use crate::ledger::{Call, LedgerError};
@@ -22,16 +22,21 @@ impl Engine {
         self.meter("record_logins", &app, self.ledger.record_logins(call, logins)).await
     }
 
-    /// Records samples of bandwidth.
-    pub async fn report_bandwidth(
+    /// Records samples.
+    pub async fn report_samples(
         &self,
         app: AppId,
+        of: Sampled,
         samples: Vec<Sample>,
         deadline: Timestamp,
     ) -> Result<Metered, LedgerError> {
         let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
         let call = Call { fail_fast: true, ..call };
-        self.meter("report_bandwidth", &app, self.ledger.report_bandwidth(call, samples)).await
+        let operation = match of {
+            Sampled::Bandwidth => "report_bandwidth",
+            Sampled::Gauge => "report_gauge",
+        };
+        self.meter(operation, &app, self.ledger.report_samples(call, of, samples)).await
     }
 
     async fn meter(

@@ -93,19 +93,18 @@ impl From<UsageReport> for pb::GetUsageResponse {
     }
 }
 
-impl From<Metered> for pb::RecordLoginsResponse {
-    fn from(metered: Metered) -> Self {
-        let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
-        Self { outcomes, decision: Some(exact_at(metered.at)) }
-    }
+macro_rules! from_metered {
+    ($($response:ident)*) => {$(
+        impl From<Metered> for pb::$response {
+            fn from(metered: Metered) -> Self {
+                let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
+                Self { outcomes, decision: Some(exact_at(metered.at)) }
+            }
+        }
+    )*};
 }
 
-impl From<Metered> for pb::ReportBandwidthResponse {
-    fn from(metered: Metered) -> Self {
-        let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
-        Self { outcomes, decision: Some(exact_at(metered.at)) }
-    }
-}
+from_metered! { RecordLoginsResponse ReportBandwidthResponse ReportGaugeResponse }
 
 fn meter_outcome(outcome: MeterOutcome) -> i32 {
     let outcome = match outcome {

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 
 use super::{Call, LedgerError};
 use crate::domain::calendar::Day;
-use crate::domain::metering::{DayFigures, Login, MeterOutcome, Sample};
+use crate::domain::metering::{DayFigures, Login, MeterOutcome, Sample, Sampled};
 use crate::domain::time::Timestamp;
 
 /// The result of recording logins or samples.
@@ -57,10 +57,11 @@ pub trait Meter: Send + Sync + 'static {
     /// Counts users who logged in.
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError>;
 
-    /// Records samples of bandwidth.
-    async fn report_bandwidth(
+    /// Records samples.
+    async fn report_samples(
         &self,
         call: Call,
+        of: Sampled,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError>;
 

@@ -10,6 +10,7 @@ use redb::{
 
 use super::snapshot::copy_table;
 use super::store_clock::ClockTable;
+use crate::domain::metering::Sampled;
 use crate::store::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
 /// The version of all tables below. A store with another one is refused.
@@ -36,6 +37,7 @@ const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64, i64)> =
 const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
 const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
+const GAUGES: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("gauges");
 const CLOSED: TableDefinition<AppKey, i32> = TableDefinition::new("closed_days");
 const WARNED: TableDefinition<(AppKey, &str), u64> = TableDefinition::new("warned");
 const TRACKING: TableDefinition<AppKey, (i64, i64, u64)> = TableDefinition::new("tracking");
@@ -55,6 +57,9 @@ const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, the start of the tracking, a kind of trace, and its subjects.
 type TrackedKey = (AppKey, i64, u8, u64, u64);
+
+/// The highest sample of an app, by day and name.
+type SampleTable<'txn> = Table<'txn, (AppKey, i32, &'static str), u64>;
 
 /// An app, a kind of fact, and its subjects.
 type ProvisionalKey = (AppKey, u8, u64, u64);
@@ -99,7 +104,9 @@ pub struct Tables<'txn> {
     /// The number of users who logged in, by day.
     pub login_days: Table<'txn, (AppKey, i32), u64>,
     /// The highest bandwidth in kilobits a second, by day and region.
-    pub bandwidth: Table<'txn, (AppKey, i32, &'static str), u64>,
+    pub bandwidth: SampleTable<'txn>,
+    /// The highest value of each gauge, by day and name.
+    pub gauges: SampleTable<'txn>,
     /// The last day of each app whose figures are closed.
     pub closed: Table<'txn, AppKey, i32>,
     /// Events that are kept, by number.
@@ -152,6 +159,7 @@ impl<'txn> Tables<'txn> {
             logins: txn.open_table(LOGINS)?,
             login_days: txn.open_table(LOGIN_DAYS)?,
             bandwidth: txn.open_table(BANDWIDTH)?,
+            gauges: txn.open_table(GAUGES)?,
             closed: txn.open_table(CLOSED)?,
             events: txn.open_table(EVENTS)?,
             event_index: txn.open_table(EVENT_INDEX)?,
@@ -168,6 +176,22 @@ impl<'txn> Tables<'txn> {
             clock: open_clock(txn)?,
             keeps_figures: false,
         })
+    }
+
+    /// Returns the table of samples of a kind.
+    pub fn samples(&self, of: Sampled) -> &SampleTable<'txn> {
+        match of {
+            Sampled::Bandwidth => &self.bandwidth,
+            Sampled::Gauge => &self.gauges,
+        }
+    }
+
+    /// Returns the table of samples of a kind, to be written.
+    pub fn samples_mut(&mut self, of: Sampled) -> &mut SampleTable<'txn> {
+        match of {
+            Sampled::Bandwidth => &mut self.bandwidth,
+            Sampled::Gauge => &mut self.gauges,
+        }
     }
 }
 
@@ -193,6 +217,7 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, LOGINS)?;
     copy_table(from, to, LOGIN_DAYS)?;
     copy_table(from, to, BANDWIDTH)?;
+    copy_table(from, to, GAUGES)?;
     copy_table(from, to, CLOSED)?;
     copy_table(from, to, WARNED)?;
     copy_table(from, to, TRACKING)?;

@@ -229,6 +229,11 @@ impl Keys {
         self.key(Part::Accounts, "bandwidth")
     }
 
+    /// Returns the key of the highest value of each gauge, by day and name.
+    pub fn gauges(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "gauges")
+    }
+
     /// Returns the key of the number of groups by day.
     pub fn group_totals(&self) -> Vec<u8> {
         self.key(Part::Groups, "totals")
@@ -314,6 +319,7 @@ mod tests {
             (keys.login_bucket(user), "q1{f8f93d5e4673d663/accounts}l6fc7"),
             (keys.logins_by_day(), "q1{f8f93d5e4673d663/accounts}logins"),
             (keys.bandwidth(), "q1{f8f93d5e4673d663/accounts}bandwidth"),
+            (keys.gauges(), "q1{f8f93d5e4673d663/accounts}gauges"),
             (keys.group_totals(), "q1{f8f93d5e4673d663/groups}totals"),
             (keys.tracked(Part::Friends), "q1{f8f93d5e4673d663/friends}tracked"),
             (keys.warned(Part::Accounts), "q1{f8f93d5e4673d663/accounts}warned"),

@@ -67,7 +67,7 @@ scripts! {
     RepairGroup "repair_group",
     RepairMembers "repair_members",
     RecordLogins "record_logins",
-    ReportBandwidth "report_bandwidth",
+    ReportSamples "report_samples",
     CloseMonth "close_month",
     AppendEvents "append_events",
     EventCursor "event_cursor",
@@ -118,7 +118,7 @@ impl ScriptId {
                 | Self::JoinGroup
                 | Self::ReplaceGroup
                 | Self::RecordLogins
-                | Self::ReportBandwidth
+                | Self::ReportSamples
         )
     }
 

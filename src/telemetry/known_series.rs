@@ -7,10 +7,11 @@ use crate::domain::limits::{LimitKind, Relation};
 use crate::domain::operation::{Change, OperationKind};
 
 /// Operations that are measured and decide nothing.
-const UNDECIDED: [&str; 5] = [
+const UNDECIDED: [&str; 6] = [
     "get_usage",
     "record_logins",
     "report_bandwidth",
+    "report_gauge",
     HoldEnd::Confirm.name(),
     HoldEnd::Release.name(),
 ];

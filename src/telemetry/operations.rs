@@ -17,7 +17,7 @@ use crate::domain::operation::OperationKind;
 use crate::ledger::LedgerError;
 
 /// Operations that meter.
-const METERED: [&str; 2] = ["record_logins", "report_bandwidth"];
+const METERED: [&str; 3] = ["record_logins", "report_bandwidth", "report_gauge"];
 /// Outcome of a successful call of the store.
 const OK: &str = "ok";
 /// Reason of an operation whose caller's deadline passed.
@@ -151,7 +151,7 @@ impl Operations {
         );
         registry.register(
             "metered",
-            "Logins and samples of bandwidth, by operation and outcome",
+            "Logins and samples, by operation and outcome",
             self.metered.clone(),
         );
         registry.register(

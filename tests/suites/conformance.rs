@@ -239,7 +239,7 @@ macro_rules! stamp {
                 logins_count_alike_in_any_order
                 six_hundred_logins_at_once
                 a_race_counts_each_user_once
-                the_highest_bandwidth_of_a_day_and_region_is_kept
+                the_highest_sample_of_a_day_and_name_is_kept
                 a_large_group_comes_and_goes_as_one
                 nothing_is_metered_after_the_deadline_or_for_an_unknown_app
             }

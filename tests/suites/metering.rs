@@ -17,7 +17,7 @@ use chrono::{Datelike as _, Months, NaiveDate};
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
-use imquota::domain::metering::{Login, MeterOutcome, Sample};
+use imquota::domain::metering::{Login, MeterOutcome, Sample, Sampled};
 use imquota::domain::time::Timestamp;
 use imquota::ledger::Operation;
 use imquota::ledger::reconcile::{ClaimedGroup, Comparison, ExpectedState, Repair};
@@ -28,7 +28,8 @@ const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 const BEGIN_MS: i64 = 1_563_595_200_000;
 const USERS: usize = 25;
 const GROUPS: usize = 12;
-const REGIONS: [&str; 2] = ["mainland", "overseas"];
+/// Regions, and gauges: the two have a name in common.
+const NAMES: [[&str; 2]; 2] = [["mainland", "overseas"], ["connections", "mainland"]];
 /// The number of compared days: beyond every late event, and beyond the days for which net-new
 /// groups are kept by type.
 const COMPARED_DAYS: i32 = 100;
@@ -51,7 +52,8 @@ fn closes_on(of: i32) -> i32 {
 #[derive(Default)]
 struct Model {
     logins: BTreeSet<(i32, usize)>,
-    samples: BTreeMap<(i32, &'static str), u64>,
+    /// The highest bandwidths and gauges.
+    samples: [BTreeMap<(i32, &'static str), u64>; 2],
     groups: BTreeSet<usize>,
     /// Instants with the number of groups from then on.
     totals: Vec<(i64, u64)>,
@@ -80,11 +82,18 @@ impl Model {
         outcome
     }
 
-    fn sample(&mut self, region: &'static str, kbps: u64, at: i64, now: i64) -> MeterOutcome {
-        let highest = self.samples.get(&(day(at), region)).copied();
-        let outcome = Self::outcome(at, now, kbps > highest.unwrap_or(0));
+    fn sample(
+        &mut self,
+        of: usize,
+        name: &'static str,
+        value: u64,
+        at: i64,
+        now: i64,
+    ) -> MeterOutcome {
+        let highest = self.samples[of].get(&(day(at), name)).copied();
+        let outcome = Self::outcome(at, now, value > highest.unwrap_or(0));
         if outcome == MeterOutcome::Counted {
-            self.samples.insert((day(at), region), kbps);
+            self.samples[of].insert((day(at), name), value);
         }
         outcome
     }
@@ -171,16 +180,18 @@ impl Run {
     async fn sample(&mut self) {
         let now = self.clock.millis();
         let (mut samples, mut expected) = (Vec::new(), Vec::new());
+        let of = self.rng.below(NAMES.len());
         for _ in 0..=self.rng.below(6) {
-            let region = REGIONS[self.rng.below(REGIONS.len())];
-            let kbps = if self.rng.percent(10) { 0 } else { self.rng.next() % 900_000 };
+            let name = NAMES[of][self.rng.below(2)];
+            let value = if self.rng.percent(10) { 0 } else { self.rng.next() % 900_000 };
             let at = self.instant();
-            expected.push(self.model.sample(region, kbps, at, now));
+            expected.push(self.model.sample(of, name, value, at, now));
             let at = Some(Timestamp::from_millis(at));
-            samples.push(Sample { region: region.into(), kbps, at });
+            samples.push(Sample { name: name.into(), value, at });
         }
         let deadline = self.service.deadline();
-        let done = self.service.engine.report_bandwidth(self.app.clone(), samples, deadline).await;
+        let (app, of) = (self.app.clone(), [Sampled::Bandwidth, Sampled::Gauge][of]);
+        let done = self.service.engine.report_samples(app, of, samples, deadline).await;
         assert_eq!(done.expect("metered").outcomes, expected, "IMQUOTA_SEED={}", self.seed);
     }
 
@@ -269,11 +280,12 @@ impl Run {
             );
             let net_new = model.net_new.get(&of).copied().unwrap_or(0);
             assert_eq!(figures.groups_net_new, net_new, "net new on day {of}, IMQUOTA_SEED={seed}");
-            let bandwidth: Vec<_> = REGIONS
-                .iter()
-                .filter_map(|region| Some(((*region).into(), *model.samples.get(&(of, *region))?)))
-                .collect();
-            assert_eq!(figures.bandwidth, bandwidth, "bandwidth on day {of}, IMQUOTA_SEED={seed}");
+            for (kind, found) in [&figures.bandwidth, &figures.gauges].into_iter().enumerate() {
+                let value = |name: &&'static str| model.samples[kind].get(&(of, *name)).copied();
+                let of_name = |name: &&'static str| Some(((*name).into(), value(name)?));
+                let expected: Vec<_> = NAMES[kind].iter().filter_map(of_name).collect();
+                assert_eq!(*found, expected, "samples {kind} of day {of}, IMQUOTA_SEED={seed}");
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use imquota::clock::{Clock as _, SystemClock};
 use imquota::domain::catalog::{Catalog, UnknownAppBound, UnknownApps};
 use imquota::domain::decision::{Mode, Outcome};
 use imquota::domain::id::AppId;
-use imquota::domain::metering::{Login, Sample};
+use imquota::domain::metering::{Login, Sample, Sampled};
 use imquota::domain::schedule::Schedule;
 use imquota::ledger::{Answer, Call, Ledger, LedgerError, Operation, TakeOptions};
 use tokio::sync::Mutex;
@@ -92,9 +92,11 @@ async fn exactly_the_maximum_is_admitted(ledger: Arc<dyn Ledger>) {
     let logins = vec![Login { user: user("u"), at: None }];
     let metered = ledger.record_logins(late.clone(), logins).await.map(drop);
     assert_eq!(metered, refused.clone().map(drop));
-    let sample = Sample { region: "mainland".into(), kbps: 7, at: None };
-    let metered = ledger.report_bandwidth(late.clone(), vec![sample]).await.map(drop);
-    assert_eq!(metered, refused.map(drop));
+    for of in Sampled::ALL {
+        let sample = Sample { name: "mainland".into(), value: 7, at: None };
+        let metered = ledger.report_samples(late.clone(), of, vec![sample]).await.map(drop);
+        assert_eq!(metered, refused.clone().map(drop));
+    }
     // Releases and dry runs are not refused.
     let leave = Operation::LeaveGroup { group: group("g"), users: vec![user("u")] };
     for operation in [delete("u"), leave] {

@@ -13,7 +13,7 @@ use imquota::domain::calendar::Day;
 use imquota::domain::decision::Subject;
 use imquota::domain::id::{AppId, Name};
 use imquota::domain::limits::Part;
-use imquota::domain::metering::{Login, Sample};
+use imquota::domain::metering::{Login, Sample, Sampled};
 use imquota::domain::month::Month;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
@@ -147,12 +147,13 @@ impl Meter for FaultyLedger {
         self.0.record_logins(call, logins).await
     }
 
-    async fn report_bandwidth(
+    async fn report_samples(
         &self,
         call: Call,
+        of: Sampled,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
-        self.0.report_bandwidth(call, samples).await
+        self.0.report_samples(call, of, samples).await
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {

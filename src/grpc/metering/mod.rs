@@ -139,6 +139,16 @@ impl MeteringService for MeteringApi {
         reported.map(Response::new).map_err(of_failure)
     }
 
+    async fn report_gauge(
+        &self,
+        request: Request<pb::ReportGaugeRequest>,
+    ) -> Result<Response<pb::ReportGaugeResponse>, Status> {
+        self.may_record(&request, "ReportGauge")?;
+        let deadline = self.deadline(request.metadata());
+        let reported = record::gauges(&self.engine, request.into_inner(), deadline).await;
+        reported.map(Response::new).map_err(of_failure)
+    }
+
     async fn set_message_retention(
         &self,
         request: Request<pb::SetMessageRetentionRequest>,

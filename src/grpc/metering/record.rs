@@ -1,10 +1,9 @@
-//! Recording of logins and samples of bandwidth, checked field by field.
+//! Recording of logins and samples, checked field by field.
 
 use std::fmt::Display;
 
-use crate::domain::catalog::Catalog;
 use crate::domain::id::Name;
-use crate::domain::metering::{Login, Sample};
+use crate::domain::metering::{Login, Sample, Sampled};
 use crate::domain::time::Timestamp;
 use crate::engine::Engine;
 use crate::grpc::deadline::{Deadline, in_time};
@@ -14,8 +13,8 @@ use crate::grpc::status::Failure;
 
 /// Most logins or samples of one call: a second of a busy IM, and four short steps of the store.
 const RECORDS_MAX: usize = 1000;
-/// Greatest bandwidth: a petabit a second, far above any IM and far from any overflow.
-const KBPS_MAX: u64 = 1_000_000_000_000;
+/// Greatest sample: a petabit a second, far above any IM and far from any overflow.
+const SAMPLE_MAX: u64 = 1_000_000_000_000;
 
 /// Counts logins.
 pub async fn logins(
@@ -46,31 +45,65 @@ pub async fn bandwidth(
     let mut fields = Fields::default();
     let app = fields.app_id(request.app_id);
     let samples = each(&mut fields, "samples", request.samples, |fields, name, sample| {
-        self::sample(fields, name, sample, &catalog)
+        let pb::BandwidthSample { region, kbps, at } = sample;
+        let regions = catalog.postpaid.bandwidth_regions();
+        let of = (format!("{name}.region"), "region of the catalog");
+        let region = of_catalog(fields, of, &region, regions);
+        self::sample(fields, name, region, ("kbps", kbps), at)
     });
     let (app, samples) = fields.finish(app.zip(samples))?;
-    let metered = engine.report_bandwidth(app, samples, deadline.at);
+    let metered = engine.report_samples(app, Sampled::Bandwidth, samples, deadline.at);
     Ok(in_time(engine, deadline, metered).await?.into())
 }
 
+/// Records samples of gauges.
+pub async fn gauges(
+    engine: &Engine,
+    request: pb::ReportGaugeRequest,
+    deadline: Deadline,
+) -> Result<pb::ReportGaugeResponse, Failure> {
+    let catalog = engine.catalog();
+    let mut fields = Fields::default();
+    let app = fields.app_id(request.app_id);
+    let samples = each(&mut fields, "samples", request.samples, |fields, name, sample| {
+        let pb::GaugeSample { gauge, value, at } = sample;
+        let of = (format!("{name}.gauge"), "gauge of the catalog");
+        let gauge = of_catalog(fields, of, &gauge, catalog.postpaid.gauges());
+        self::sample(fields, name, gauge, ("value", value), at)
+    });
+    let (app, samples) = fields.finish(app.zip(samples))?;
+    let metered = engine.report_samples(app, Sampled::Gauge, samples, deadline.at);
+    Ok(in_time(engine, deadline, metered).await?.into())
+}
+
+/// Checks a name that has to be one of those of the catalog.
+fn of_catalog<'a>(
+    fields: &mut Fields,
+    (field, what): (String, &'static str),
+    given: &str,
+    known: impl Iterator<Item = &'a Name> + Clone,
+) -> Option<Name> {
+    let found = known.clone().find(|it| it.as_str() == given).cloned();
+    if found.is_none() {
+        fields.unknown_name(field, what, given, known.map(Name::as_str));
+    }
+    found
+}
+
+/// Checks a sample of that name.
 fn sample(
     fields: &mut Fields,
-    name: &str,
-    sample: pb::BandwidthSample,
-    catalog: &Catalog,
+    entry: &str,
+    name: Option<Name>,
+    (field, value): (&str, u64),
+    instant: Option<prost_types::Timestamp>,
 ) -> Option<Sample> {
-    let pb::BandwidthSample { region, kbps, at: instant } = sample;
-    let regions = catalog.postpaid.bandwidth_regions();
-    let known = regions.clone().find(|it| it.as_str() == region).cloned();
-    if known.is_none() {
-        let known = regions.map(Name::as_str);
-        fields.unknown_name(format!("{name}.region"), "region of the catalog", &region, known);
+    let is_in_range = value <= SAMPLE_MAX;
+    if !is_in_range {
+        wrong(fields, entry, field, format!("must be 0-{SAMPLE_MAX}, not {value}"));
     }
-    if kbps > KBPS_MAX {
-        wrong(fields, name, "kbps", format!("must be 0-{KBPS_MAX}, not {kbps}"));
-    }
-    let at = at(fields, name, instant);
-    Some(Sample { region: known?, kbps: Some(kbps).filter(|kbps| *kbps <= KBPS_MAX)?, at: at? })
+    let at = at(fields, entry, instant);
+    Some(Sample { name: name?, value: is_in_range.then_some(value)?, at: at? })
 }
 
 fn wrong(fields: &mut Fields, name: &str, field: &str, description: impl Display) {

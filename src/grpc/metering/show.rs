@@ -62,5 +62,10 @@ fn day(day: StatementDay) -> pb::StatementDay {
             .map(|(region, kbps)| pb::RegionPeak { region: region.to_string(), kbps: *kbps })
             .collect(),
         charged,
+        gauges: figures
+            .gauges
+            .iter()
+            .map(|(gauge, value)| pb::GaugePeak { gauge: gauge.to_string(), value: *value })
+            .collect(),
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::Embedded;
 use super::rows::TableRows;
 use crate::domain::calendar::Day;
-use crate::domain::metering::{Login, Sample};
+use crate::domain::metering::{Login, Sample, Sampled};
 use crate::ledger::in_process::metering;
 use crate::ledger::in_process::step;
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
@@ -24,16 +24,17 @@ impl Meter for Embedded {
         self.store.writer.submit(turn, within, work).await?
     }
 
-    async fn report_bandwidth(
+    async fn report_samples(
         &self,
         call: Call,
+        of: Sampled,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, self.by_store(call));
         let (turn, within) = self.turn(&call, samples.len());
         let work = move |unit: &mut Unit<'_, '_>| {
             let (reading, mut rows) = (clock.reading(), TableRows::new(unit, ids.app(&call.app)));
-            step::answer(metering::report_bandwidth(&mut rows, &call, reading, &samples))
+            step::answer(metering::report_samples(&mut rows, &call, reading, of, &samples))
         };
         self.store.writer.submit(turn, within, work).await?
     }

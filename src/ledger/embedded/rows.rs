@@ -10,7 +10,7 @@ use super::counter_names::{GROUPS_COUNTERS, GROUPS_COUNTERS_END, counter_name, t
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
-use crate::domain::metering::GroupDay;
+use crate::domain::metering::{GroupDay, Sampled};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::in_process::rows::{
@@ -288,34 +288,39 @@ impl Rows for TableRows<'_, '_, '_> {
         self.unit.tables.login_days.retain_in(self.days_before(day), |_, _| false)
     }
 
-    fn bandwidth(&self, day: Day, region: &Name) -> Result<Option<u64>> {
-        let key = (self.app, day.number(), region.as_str());
-        Ok(self.unit.tables.bandwidth.get(key)?.map(|row| row.value()))
+    fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>> {
+        let key = (self.app, day.number(), name.as_str());
+        Ok(self.unit.tables.samples(of).get(key)?.map(|row| row.value()))
     }
 
-    fn put_bandwidth(&mut self, day: Day, region: &Name, kbps: u64) -> Result<()> {
-        let key = (self.app, day.number(), region.as_str());
-        self.unit.wrote |= put(&mut self.unit.tables.bandwidth, key, Some(kbps))?;
+    fn put_sample(&mut self, of: Sampled, day: Day, name: &Name, value: u64) -> Result<()> {
+        let key = (self.app, day.number(), name.as_str());
+        self.unit.wrote |= put(self.unit.tables.samples_mut(of), key, Some(value))?;
         Ok(())
     }
 
-    fn bandwidth_on(&self, day: Day) -> Result<Vec<(Name, u64)>> {
+    fn samples_on(&self, of: Sampled, day: Day) -> Result<Vec<(Name, u64)>> {
         let range = (self.app, day.number(), "")..(self.app, day.number() + 1, "");
-        let rows = self.unit.tables.bandwidth.range(range)?;
-        rows.map(|row| row.map(|(key, kbps)| (key.value().2.into(), kbps.value()))).collect()
+        let rows = self.unit.tables.samples(of).range(range)?;
+        rows.map(|row| row.map(|(key, value)| (key.value().2.into(), value.value()))).collect()
     }
 
-    fn remove_bandwidth_before(&mut self, day: Day) -> Result<()> {
+    fn remove_samples_before(&mut self, of: Sampled, day: Day) -> Result<()> {
         let range = (self.app, i32::MIN, "")..(self.app, day.number(), "");
-        self.unit.tables.bandwidth.retain_in(range, |_, _| false)
+        self.unit.tables.samples_mut(of).retain_in(range, |_, _| false)
     }
 
     fn has_figures(&self) -> Result<bool> {
         if self.unit.tables.login_days.range(self.all_days())?.next().is_some() {
             return Ok(true);
         }
-        let mut rows = self.unit.tables.bandwidth.range((self.app, i32::MIN, "")..)?;
-        Ok(rows.next().transpose()?.is_some_and(|(key, _)| key.value().0 == self.app))
+        for of in Sampled::ALL {
+            let mut rows = self.unit.tables.samples(of).range((self.app, i32::MIN, "")..)?;
+            if rows.next().transpose()?.is_some_and(|(key, _)| key.value().0 == self.app) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn closed(&self) -> Result<Option<Day>> {

@@ -1,4 +1,4 @@
-//! Metering: logins, bandwidth, and the figures by day.
+//! Metering: logins, samples, and the figures by day.
 
 use super::facts::Facts;
 use super::rows::{Result, Rows};
@@ -9,8 +9,8 @@ use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::login_days::{Activity, LoggedIn};
 use crate::domain::metering::{
-    DayFigures, FIGURES_DAYS_KEPT, LATE_DAYS_MAX, Login, MeterOutcome, Sample, TooFar, day_counted,
-    group_peaks,
+    DayFigures, FIGURES_DAYS_KEPT, LATE_DAYS_MAX, Login, MeterOutcome, Sample, Sampled, TooFar,
+    day_counted, group_peaks,
 };
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures, Metered};
@@ -105,17 +105,18 @@ fn remove_inactive_after(rows: &mut impl Rows, user: UserKey, oldest: Day) -> Re
     Ok(())
 }
 
-/// Records samples of bandwidth.
-pub fn report_bandwidth(
+/// Records samples.
+pub fn report_samples(
     rows: &mut impl Rows,
     call: &Call,
     reading: ClockReading,
+    of: Sampled,
     samples: &[Sample],
 ) -> std::result::Result<Metered, StepError> {
     let open = begin_metering(rows, call, reading)?;
     let now = reading.now;
     let mut outcomes = Vec::with_capacity(samples.len());
-    for Sample { region, kbps, at } in samples {
+    for Sample { name, value, at } in samples {
         let day = match day_counted(call.catalog.zone, now, *at) {
             Ok(day) if day < open => {
                 outcomes.push(MeterOutcome::TooLate);
@@ -127,14 +128,14 @@ pub fn report_bandwidth(
                 continue;
             }
         };
-        let highest = rows.bandwidth(day, region)?;
-        if *kbps <= highest.unwrap_or(0) {
+        let highest = rows.sample(of, day, name)?;
+        if *value <= highest.unwrap_or(0) {
             outcomes.push(MeterOutcome::AlreadyCounted);
             continue;
         }
-        rows.put_bandwidth(day, region, *kbps)?;
+        rows.put_sample(of, day, name, *value)?;
         if highest.is_none() && !rows.keeps_figures() {
-            rows.remove_bandwidth_before(oldest(day, FIGURES_DAYS_KEPT))?;
+            rows.remove_samples_before(of, oldest(day, FIGURES_DAYS_KEPT))?;
         }
         outcomes.push(MeterOutcome::Counted);
     }
@@ -187,8 +188,9 @@ fn days(rows: &mut impl Rows, first: Day, last: Day) -> Result<Vec<DayFigures>> 
         let day = Day::from_number(number);
         let of_day = changed.binary_search_by_key(&day, |(day, _)| *day);
         let groups_net_new = of_day.map_or(0, |index| changed[index].1.net_new);
-        let (dau, bandwidth) = (rows.logins_on(day)?, rows.bandwidth_on(day)?);
-        let gauges = Vec::new();
+        let dau = rows.logins_on(day)?;
+        let bandwidth = rows.samples_on(Sampled::Bandwidth, day)?;
+        let gauges = rows.samples_on(Sampled::Gauge, day)?;
         days.push(DayFigures { day, dau, groups_peak, groups_net_new, bandwidth, gauges });
     }
     Ok(days)

@@ -13,7 +13,7 @@ use super::unknown_apps::Part;
 use crate::domain::calendar::Day;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
-use crate::domain::metering::GroupDay;
+use crate::domain::metering::{GroupDay, Sampled};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::reconcile::Fact;
@@ -207,15 +207,15 @@ pub trait Rows: HoldRows {
     /// Removes these numbers of all days before.
     fn remove_logins_before(&mut self, day: Day) -> Result<()>;
 
-    /// Returns the highest bandwidth of a day and region.
-    fn bandwidth(&self, day: Day, region: &Name) -> Result<Option<u64>>;
-    /// Writes the highest bandwidth of a day and region.
-    fn put_bandwidth(&mut self, day: Day, region: &Name, kbps: u64) -> Result<()>;
-    /// Returns the highest bandwidths of a day.
-    fn bandwidth_on(&self, day: Day) -> Result<Vec<(Name, u64)>>;
-    /// Removes the bandwidths of all days before.
-    fn remove_bandwidth_before(&mut self, day: Day) -> Result<()>;
-    /// Returns whether there is any figure of logins or bandwidth.
+    /// Returns the highest sample of a day and name.
+    fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>>;
+    /// Writes the highest sample of a day and name.
+    fn put_sample(&mut self, of: Sampled, day: Day, name: &Name, value: u64) -> Result<()>;
+    /// Returns the highest samples of a day, by name.
+    fn samples_on(&self, of: Sampled, day: Day) -> Result<Vec<(Name, u64)>>;
+    /// Removes the samples of all days before.
+    fn remove_samples_before(&mut self, of: Sampled, day: Day) -> Result<()>;
+    /// Returns whether there is any figure of logins or samples.
     fn has_figures(&self) -> Result<bool>;
 
     /// Returns the last day whose figures are closed.

@@ -12,7 +12,7 @@ use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::id::Name;
 use crate::domain::login_days::Activity;
-use crate::domain::metering::GroupDay;
+use crate::domain::metering::{GroupDay, Sampled};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::in_process::facts::Facts;
@@ -55,7 +55,8 @@ pub struct App {
     group_days: BTreeMap<Day, GroupDay>,
     logins: BTreeMap<UserKey, Activity>,
     login_days: BTreeMap<Day, u64>,
-    bandwidth: BTreeMap<Day, BTreeMap<Name, u64>>,
+    /// By the kind of the sample.
+    samples: [Samples; Sampled::ALL.len()],
     closed: Option<Day>,
     thresholds: BTreeMap<ThresholdKey, u64>,
     tracking: Option<TrackingRow>,
@@ -71,6 +72,9 @@ struct Group {
     row: GroupRow,
     number: u64,
 }
+
+/// The highest sample of each day and name.
+type Samples = BTreeMap<Day, BTreeMap<Name, u64>>;
 
 impl App {
     /// Returns whether the app has no rows.
@@ -88,7 +92,7 @@ impl App {
             && self.group_days.is_empty()
             && self.logins.is_empty()
             && self.login_days.is_empty()
-            && self.bandwidth.is_empty()
+            && self.samples.iter().all(Samples::is_empty)
             && self.closed.is_none()
             && self.thresholds.is_empty()
             && self.tracking.is_none()
@@ -365,27 +369,28 @@ impl Rows for MemoryRows<'_> {
         Ok(())
     }
 
-    fn bandwidth(&self, day: Day, region: &Name) -> Result<Option<u64>> {
-        Ok(self.app.bandwidth.get(&day).and_then(|of_day| of_day.get(region)).copied())
+    fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>> {
+        Ok(self.app.samples[of as usize].get(&day).and_then(|of_day| of_day.get(name)).copied())
     }
 
-    fn put_bandwidth(&mut self, day: Day, region: &Name, kbps: u64) -> Result<()> {
-        self.change().bandwidth.entry(day).or_default().insert(region.clone(), kbps);
+    fn put_sample(&mut self, of: Sampled, day: Day, name: &Name, value: u64) -> Result<()> {
+        self.change().samples[of as usize].entry(day).or_default().insert(name.clone(), value);
         Ok(())
     }
 
-    fn bandwidth_on(&self, day: Day) -> Result<Vec<(Name, u64)>> {
-        Ok(of_day(&self.app.bandwidth, day))
+    fn samples_on(&self, of: Sampled, day: Day) -> Result<Vec<(Name, u64)>> {
+        Ok(of_day(&self.app.samples[of as usize], day))
     }
 
-    fn remove_bandwidth_before(&mut self, day: Day) -> Result<()> {
-        let app = self.change();
-        app.bandwidth = app.bandwidth.split_off(&day);
+    fn remove_samples_before(&mut self, of: Sampled, day: Day) -> Result<()> {
+        let samples = &mut self.change().samples[of as usize];
+        *samples = samples.split_off(&day);
         Ok(())
     }
 
     fn has_figures(&self) -> Result<bool> {
-        Ok(!self.app.login_days.is_empty() || !self.app.bandwidth.is_empty())
+        let has_no_samples = self.app.samples.iter().all(Samples::is_empty);
+        Ok(!(self.app.login_days.is_empty() && has_no_samples))
     }
 
     fn closed(&self) -> Result<Option<Day>> {

@@ -9,7 +9,7 @@ use super::app::MemoryRows;
 use super::steps::SUBJECTS_MAX;
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
-use crate::domain::metering::{Login, Sample};
+use crate::domain::metering::{Login, Sample, Sampled};
 use crate::domain::time::Timestamp;
 use crate::ledger::in_process::metering;
 use crate::ledger::in_process::step::StepError;
@@ -56,13 +56,14 @@ impl Meter for Memory {
         .await
     }
 
-    async fn report_bandwidth(
+    async fn report_samples(
         &self,
         call: Call,
+        of: Sampled,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
         self.meter(call, &samples, |rows, call, reading, samples| {
-            metering::report_bandwidth(rows, call, reading, samples)
+            metering::report_samples(rows, call, reading, of, samples)
         })
         .await
     }

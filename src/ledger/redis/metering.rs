@@ -1,6 +1,6 @@
-//! Metering in Redis: logins, bandwidth, and figures by day.
+//! Metering in Redis: logins, samples, and figures by day.
 //!
-//! Logins and bandwidth are in the part of accounts, the number of groups in that of groups;
+//! Logins and samples are in the part of accounts, the number of groups in that of groups;
 //! figures are read from both concurrently.
 
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use crate::domain::calendar::{Day, Zone};
 use crate::domain::id::Name;
 use crate::domain::metering::{
     AHEAD_MAX, DayFigures, FIGURES_DAYS_KEPT, GroupDay, LATE_DAYS_MAX, Login, MeterOutcome, Sample,
-    group_peaks,
+    Sampled, group_peaks,
 };
 use crate::domain::time::Timestamp;
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
@@ -56,22 +56,23 @@ impl Meter for Redis {
         Ok(metered)
     }
 
-    async fn report_bandwidth(
+    async fn report_samples(
         &self,
         call: Call,
+        of: Sampled,
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
         let work = OperationRun::new(&self.shared, &call);
         let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
         for samples in samples.chunks(SUBJECTS_MAX) {
-            let keys = vec![work.keys().bandwidth()];
+            let keys = vec![highest(work.keys(), of)];
             let mut arguments = bounds();
-            for Sample { region, kbps, at } in samples {
+            for Sample { name, value, at } in samples {
                 arguments.extend(instant(call.catalog.zone, *at));
-                arguments.push(region.as_str().as_bytes().to_vec());
-                arguments.push(kbps.to_string().into_bytes());
+                arguments.push(name.as_str().as_bytes().to_vec());
+                arguments.push(value.to_string().into_bytes());
             }
-            let (script, subjects) = (ScriptId::ReportBandwidth, samples.len());
+            let (script, subjects) = (ScriptId::ReportSamples, samples.len());
             let step = ScriptCall {
                 script,
                 part: Part::Accounts,
@@ -88,7 +89,7 @@ impl Meter for Redis {
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
-        let logins = vec![keys.logins_by_day(), keys.bandwidth()];
+        let logins = of_accounts(keys);
         let logins = part(&work, Part::Accounts, HASHES, logins);
         let groups = vec![keys.groups_by_type(), keys.group_totals()];
         let groups = part(&work, Part::Groups, HASHES, groups);
@@ -104,8 +105,8 @@ impl Meter for Redis {
     ) -> Result<Option<Figures>, LedgerError> {
         let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
-        let logins = [keys.logins_by_day(), keys.bandwidth()];
-        let groups = [keys.groups_by_type(), keys.group_totals()];
+        let groups = vec![keys.groups_by_type(), keys.group_totals()];
+        let logins = of_accounts(keys);
         let logins = close(&work, Part::Accounts, logins, month);
         let groups = close(&work, Part::Groups, groups, month);
         let (logins, groups) = tokio::try_join!(logins, groups)?;
@@ -118,11 +119,26 @@ impl Meter for Redis {
     }
 }
 
+/// Returns the key of the highest samples of a kind.
+fn highest(keys: &Keys, of: Sampled) -> Vec<u8> {
+    match of {
+        Sampled::Bandwidth => keys.bandwidth(),
+        Sampled::Gauge => keys.gauges(),
+    }
+}
+
+/// Returns the keys of the figures in the part of accounts, in the order in which [`days`] expects
+/// their values.
+fn of_accounts(keys: &Keys) -> Vec<Vec<u8>> {
+    let samples = Sampled::ALL.map(|of| highest(keys, of));
+    std::iter::once(keys.logins_by_day()).chain(samples).collect()
+}
+
 /// Closes a month in one part of the app.
 async fn close(
     work: &OperationRun<'_>,
     part: Part,
-    hashes: [Vec<u8>; 2],
+    hashes: Vec<Vec<u8>>,
     month: ClosedMonth,
 ) -> Result<Decided, LedgerError> {
     let keys = std::iter::once(work.keys().closed(part)).chain(hashes).collect();
@@ -180,7 +196,8 @@ async fn extend(
 fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec<DayFigures>> {
     // The first value is the schedule, or whether the month is closed.
     let dau = by_day(logins.more.get(1)?, integer)?;
-    let mut bandwidth = by_day_and_region(logins.more.get(2)?)?;
+    let mut bandwidth = by_day_and_name(logins.more.get(2)?)?;
+    let mut gauges = by_day_and_name(logins.more.get(3)?)?;
     let by_type = fields(groups.more.get(1)?)?;
     // Those that are held are in no figure.
     let number = |(name, count): &(String, Value)| {
@@ -199,7 +216,7 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
         groups_peak,
         groups_net_new: net_new.get(&number).copied().unwrap_or(0),
         bandwidth: bandwidth.remove(&number).unwrap_or_default(),
-        gauges: Vec::new(),
+        gauges: gauges.remove(&number).unwrap_or_default(),
     };
     Some(peaks.into_iter().zip(first.number()..).map(figures).collect())
 }
@@ -210,16 +227,16 @@ fn by_day<T>(hash: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<HashMap
     fields(hash)?.into_iter().map(day).collect()
 }
 
-/// Parses bandwidth by day, ordered by region within each.
-fn by_day_and_region(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
+/// Parses samples by day, ordered by name within each.
+fn by_day_and_name(hash: &Value) -> Option<HashMap<i32, Vec<(Name, u64)>>> {
     let mut days: HashMap<i32, Vec<(Name, u64)>> = HashMap::new();
-    for (field, kbps) in fields(hash)? {
-        let (day, region) = field.split_once('/')?;
-        let kbps = u64::try_from(integer(&kbps)?).ok()?;
-        days.entry(day.parse().ok()?).or_default().push((region.into(), kbps));
+    for (field, value) in fields(hash)? {
+        let (day, name) = field.split_once('/')?;
+        let value = u64::try_from(integer(&value)?).ok()?;
+        days.entry(day.parse().ok()?).or_default().push((name.into(), value));
     }
-    for regions in days.values_mut() {
-        regions.sort_unstable();
+    for names in days.values_mut() {
+        names.sort_unstable();
     }
     Some(days)
 }

@@ -123,7 +123,7 @@ async fn check_facts(
     for part in PARTS {
         let mut own = vec![keys.limits(part), keys.writes(part)];
         if part == Part::Accounts {
-            own.extend([keys.logins_by_day(), keys.bandwidth()]);
+            own.extend([keys.logins_by_day(), keys.bandwidth(), keys.gauges()]);
         }
         let answer = store.call_script(ScriptId::HasFacts, &own, &[], timeout).await?;
         match integer(&answer).ok_or_else(malformed_reply)? {

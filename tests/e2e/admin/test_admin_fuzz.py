@@ -27,6 +27,7 @@ RPCS = sorted(rpc for rpc in VALID if not is_data_plane(rpc))
 METERING = {
     "RecordLogins": {"logins": [metering_pb.Login(user_id="u"), metering_pb.Login(user_id="v")]},
     "ReportBandwidth": {"samples": [metering_pb.BandwidthSample(region="mainland", kbps=9)]},
+    "ReportGauge": {"samples": [metering_pb.GaugeSample(gauge="connections", value=9)]},
     "SetMessageRetention": {"request_id": "by chance", "days": 30},
     "GetStatement": {"month": "2019-08"},
     "ExportStatement": {"format": metering_pb.STATEMENT_FORMAT_CSV},

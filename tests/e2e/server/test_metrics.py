@@ -287,7 +287,7 @@ def test_reasons_kinds_and_errors_have_a_series_each(metered_sidecar):
     assert len(errors_named) > 20
     found = of(there, "imquota_errors_total", "operation", "reason")
     operations = {operation for operation, _ in found}
-    assert len(operations) == 14
+    assert len(operations) == 15
     assert found == {(operation, reason) for operation in operations
                      for reason in errors_named | {"abandoned"}}
     assert {outcome for outcome, in of(there, "imquota_store_calls_total", "outcome")} == (

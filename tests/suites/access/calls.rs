@@ -32,7 +32,7 @@ const fn row(rpc: &'static str, with: With, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 47] = [
+pub const CALLS: [Call; 48] = [
     row("CreateApp", Plain, Role::Operator),
     row("CreateApp", DatedBack, Role::Owner),
     row("PurchaseEdition", Plain, Role::Operator),
@@ -76,6 +76,7 @@ pub const CALLS: [Call; 47] = [
     row("Reconcile", Plain, Role::Operator),
     row("RecordLogins", Plain, Role::Operator),
     row("ReportBandwidth", Plain, Role::Operator),
+    row("ReportGauge", Plain, Role::Operator),
     row("SetMessageRetention", Plain, Role::Operator),
     row("SetMessageRetention", DatedBack, Role::Owner),
     row("GetStatement", Plain, Role::Viewer),
@@ -105,7 +106,12 @@ impl Call {
         // The store of these tests is embedded: it has no loss to accept, and no journal.
         // The catalog has one edition for sale, and none to change it to.
         let refused = ["AcceptStore", "RetryJournalEntry", "DropJournalEntry", "ChangeEdition"];
-        if refused.contains(&self.rpc) { Code::FailedPrecondition } else { Code::Ok }
+        match self.rpc {
+            // The catalog has no gauge.
+            "ReportGauge" => Code::InvalidArgument,
+            rpc if refused.contains(&rpc) => Code::FailedPrecondition,
+            _ => Code::Ok,
+        }
     }
 
     /// Makes the call for an app.
@@ -320,6 +326,11 @@ impl Call {
                 let samples = vec![pb::BandwidthSample { region, kbps: 1, at: None }];
                 code(client.report_bandwidth(pb::ReportBandwidthRequest { app_id, samples }).await)
             }
+            "ReportGauge" => {
+                let gauge = "connections".to_owned();
+                let samples = vec![pb::GaugeSample { gauge, value: 1, at: None }];
+                code(client.report_gauge(pb::ReportGaugeRequest { app_id, samples }).await)
+            }
             "SetMessageRetention" => {
                 // As the apps of the table are on trial, no longer than the free days.
                 let days = 7;
@@ -349,6 +360,7 @@ impl Call {
             "RecordLogins"
             | "ChangeEdition"
             | "ReportBandwidth"
+            | "ReportGauge"
             | "AcceptStore"
             | "RetryJournalEntry"
             | "DropJournalEntry"

@@ -10,7 +10,7 @@ use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::domain::calendar::Day;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::id::AppId;
-use imquota::domain::metering::{Login, Sample};
+use imquota::domain::metering::{Login, Sample, Sampled};
 use imquota::domain::month::Month;
 use imquota::domain::time::Timestamp;
 use imquota::engine::admin::{
@@ -259,9 +259,9 @@ impl World {
     }
 
     pub async fn report(&self, of: &str, kbps: u64) -> Result<Metered, LedgerError> {
-        let samples = vec![Sample { region: "mainland".into(), kbps, at: None }];
+        let samples = vec![Sample { name: "mainland".into(), value: kbps, at: None }];
         let deadline = self.engine.local_now() + Duration::from_secs(2);
-        self.engine.report_bandwidth(app(of), samples, deadline).await
+        self.engine.report_samples(app(of), Sampled::Bandwidth, samples, deadline).await
     }
 
     pub async fn claim(&self, holder: &str) -> Result<Claim, EventsError> {

@@ -1,4 +1,4 @@
-//! Logins and bandwidth, as far as they can be tested with a store's own clock;
+//! Logins and samples, as far as they can be tested with a store's own clock;
 //! `tests/suites/metering.rs` tests other days.
 //!
 //! Outcomes are written C counted, A counted before, L too late, F in the future.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{Datelike as _, Months, NaiveDate};
 use imquota::domain::calendar::{Day, Zone};
-use imquota::domain::metering::{Login, MeterOutcome, Sample};
+use imquota::domain::metering::{Login, MeterOutcome, Sample, Sampled};
 use imquota::domain::time::Timestamp;
 use imquota::ledger::LedgerError;
 use imquota::ledger::metering::Metered;
@@ -47,14 +47,14 @@ impl App {
         figures.days.iter().map(|day| day.dau).collect()
     }
 
-    async fn samples(&self, samples: &[(&str, u64, Option<Timestamp>)]) -> String {
-        let sample = |(region, kbps, at): &(&str, u64, Option<Timestamp>)| Sample {
-            region: (*region).into(),
-            kbps: *kbps,
+    async fn samples(&self, of: Sampled, samples: &[(&str, u64, Option<Timestamp>)]) -> String {
+        let sample = |(name, value, at): &(&str, u64, Option<Timestamp>)| Sample {
+            name: (*name).into(),
+            value: *value,
             at: *at,
         };
         let samples = samples.iter().map(sample).collect();
-        let metered = self.ledger.report_bandwidth(self.call.clone(), samples).await;
+        let metered = self.ledger.report_samples(self.call.clone(), of, samples).await;
         shown(&metered.expect("metered"))
     }
 }
@@ -147,7 +147,7 @@ pub async fn a_race_counts_each_user_once(app: App) {
     assert_eq!(app.dau(1).await, [40]);
 }
 
-pub async fn the_highest_bandwidth_of_a_day_and_region_is_kept(app: App) {
+pub async fn the_highest_sample_of_a_day_and_name_is_kept(app: App) {
     let yesterday = Some(ago(1));
     let samples = [
         ("mainland", 500, None),
@@ -158,13 +158,18 @@ pub async fn the_highest_bandwidth_of_a_day_and_region_is_kept(app: App) {
         ("mainland", 9, Some(ago(32))),
         ("mainland", 9, Some(now() + Duration::from_secs(3600))),
     ];
-    assert_eq!(app.samples(&samples).await, "CACACLF");
-    assert_eq!(app.samples(&samples).await, "AAAAALF");
+    let higher = samples.map(|(name, value, at)| (name, 2 * value, at));
+    for (of, samples) in [(Sampled::Bandwidth, samples), (Sampled::Gauge, higher)] {
+        assert_eq!(app.samples(of, &samples).await, "CACACLF");
+        assert_eq!(app.samples(of, &samples).await, "AAAAALF");
+    }
     let today = app.call.catalog.zone.day_of(now());
     let first = Day::from_number(today.number() - 1);
     let figures = app.ledger.figures(&app.call, first, today).await.expect("figures");
     let bandwidth: Vec<_> = figures.days.iter().map(|day| day.bandwidth.clone()).collect();
     assert_eq!(bandwidth, [vec![("overseas".into(), 7)], vec![("mainland".into(), 501)]]);
+    let gauges: Vec<_> = figures.days.iter().map(|day| day.gauges.clone()).collect();
+    assert_eq!(gauges, [vec![("overseas".into(), 14)], vec![("mainland".into(), 1002)]]);
 }
 
 pub async fn a_large_group_comes_and_goes_as_one(app: App) {
@@ -189,7 +194,7 @@ pub async fn a_large_group_comes_and_goes_as_one(app: App) {
 pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(app: App) {
     let mut app = app.beside();
     let login = || vec![Login { user: user("a"), at: None }];
-    let sample = || vec![Sample { region: "mainland".into(), kbps: 1, at: None }];
+    let sample = || vec![Sample { name: "mainland".into(), value: 1, at: None }];
     let today = app.call.catalog.zone.day_of(now());
     let trial = app.call.unknown_app.take();
     let unknown = LedgerError::UnknownApp(app.call.app.clone());
@@ -200,7 +205,10 @@ pub async fn nothing_is_metered_after_the_deadline_or_for_an_unknown_app(app: Ap
         app.call.deadline = deadline;
         let call = || app.call.clone();
         assert_eq!(app.ledger.record_logins(call(), login()).await, Err(error.clone()));
-        assert_eq!(app.ledger.report_bandwidth(call(), sample()).await, Err(error.clone()));
+        for of in Sampled::ALL {
+            let reported = app.ledger.report_samples(call(), of, sample()).await;
+            assert_eq!(reported, Err(error.clone()));
+        }
         assert_eq!(app.ledger.figures(&call(), today, today).await, Err(error));
     }
     app.call.deadline = now() + DAY;
