@@ -66,7 +66,7 @@ struct Reader<'t, 'd> {
     editions: Option<&'t [Edition]>,
 }
 
-impl<'d> Reader<'_, 'd> {
+impl Reader<'_, '_> {
     fn meter(&self, id: Option<Name>) -> Option<Meter> {
         let table = self.table;
         let label = label(table);
@@ -83,13 +83,13 @@ impl<'d> Reader<'_, 'd> {
             Some(_) if kind.is_some_and(|it| it != Aggregate::MonthDistinct) => {
                 day(table, "from_day")
             }
-            given => self.without_effect(given, "without days", 1),
+            given => without_effect(given, "without days", 1),
         };
         let charge = self.charge(&of);
         let is_fee = matches!(charge, Some(Charge::Fees(_)));
         let unit = match table.optional("unit") {
             Some(value) if !is_fee => value.integer(1..=FIGURE_MAX),
-            given => self.without_effect(given, "with fees", 1),
+            given => without_effect(given, "with fees", 1),
         };
         let rounding = match table.optional("rounding") {
             Some(value) if !is_fee => choice(&value, Rounding::ALL.map(|it| (it.word(), it))),
@@ -97,7 +97,7 @@ impl<'d> Reader<'_, 'd> {
                 table.missing("rounding", ", since a unit is more than 1");
                 None
             }
-            given => self.without_effect(given, "with fees", Rounding::Up),
+            given => without_effect(given, "with fees", Rounding::Up),
         };
         let round_each_day = match table.optional("round_each_day") {
             Some(value) if kind == Some(Aggregate::DailyPeakSum) && !is_fee => {
@@ -107,14 +107,14 @@ impl<'d> Reader<'_, 'd> {
                 }
                 given
             }
-            given => self.without_effect(given, "without the sum of days in units", false),
+            given => without_effect(given, "without the sum of days in units", false),
         };
         let free = if is_fee {
             let keys = ["free", "free_share_of"].map(|key| table.optional(key));
             let none = Free::Number(PerEdition::All(0));
             let [free, share] = keys;
-            let free = self.without_effect(free, "with fees; give the first band a fee of 0", none);
-            self.without_effect(share, "with fees", ()).and(free)
+            let free = without_effect(free, "with fees; give the first band a fee of 0", none);
+            without_effect(share, "with fees", ()).and(free)
         } else {
             self.free()
         };
@@ -132,17 +132,6 @@ impl<'d> Reader<'_, 'd> {
         })
     }
 
-    /// Returns the value without the key, which must be absent.
-    fn without_effect<T>(&self, given: Option<Value<'d>>, why: &str, without: T) -> Option<T> {
-        match given {
-            Some(value) => {
-                value.problem(format!("has no effect {why}; leave it out"));
-                None
-            }
-            None => Some(without),
-        }
-    }
-
     fn source(&self) -> Option<Source> {
         let word = choice(&self.table.required("of")?, Source::WORDS.map(|word| (word, word)))?;
         let given = self.table.optional("name");
@@ -155,7 +144,7 @@ impl<'d> Reader<'_, 'd> {
             }
             (_, given) => {
                 let why = format!("with of = \"{word}\"");
-                self.without_effect(given, &why, ()).and_then(|()| Source::of(word, None))
+                without_effect(given, &why, ()).and_then(|()| Source::of(word, None))
             }
         }
     }
@@ -182,11 +171,7 @@ impl<'d> Reader<'_, 'd> {
     fn aggregate(&self, of: &Source) -> Option<Option<Aggregate>> {
         let allowed = of.aggregates();
         if allowed.is_empty() {
-            return self.without_effect(
-                self.table.optional("aggregate"),
-                "with of = \"meter\"",
-                None,
-            );
+            return without_effect(self.table.optional("aggregate"), "with of = \"meter\"", None);
         }
         let words: Vec<_> = allowed.iter().map(|it| (it.word(), *it)).collect();
         choice(&self.table.required("aggregate")?, words).map(Some)
@@ -269,12 +254,16 @@ impl<'d> Reader<'_, 'd> {
             }
             end = given.flatten().unwrap_or(end);
             let up_to = given.flatten().and_then(|bound| u64::try_from(bound).ok());
-            if is_fee {
-                let fee = table.required("fee");
+            let (key, other) = if is_fee { ("fee", "price") } else { ("price", "fee") };
+            if let Some(value) = table.optional(other) {
+                value.problem(format!("the first band has a {key}, so each has one"));
+                are_valid = false;
+            } else if is_fee {
+                let fee = table.required(key);
                 let fee = fee.and_then(|value| self.per_edition(&value, price));
                 fees.push(fee.map(|value| Band { up_to, value }));
             } else {
-                let price = table.required("price").and_then(|value| price(&value));
+                let price = table.required(key).and_then(|value| price(&value));
                 prices.push(price.map(|value| Band { up_to, value }));
             }
             are_valid &= given != Some(None);
@@ -282,7 +271,7 @@ impl<'d> Reader<'_, 'd> {
         }
         let fees = fees.into_iter().collect::<Option<Vec<_>>>()?;
         let prices = prices.into_iter().collect::<Option<Vec<_>>>()?;
-        are_valid.then(|| if is_fee { Charge::Fees(fees) } else { Charge::Prices(prices) })
+        are_valid.then_some(if is_fee { Charge::Fees(fees) } else { Charge::Prices(prices) })
     }
 
     /// Reads a value for all editions, or a table with one for each edition with postpaid.
@@ -306,6 +295,17 @@ impl<'d> Reader<'_, 'd> {
         }
         table.finish();
         values.into_iter().collect::<Option<_>>().map(PerEdition::Each)
+    }
+}
+
+/// Returns the value without the key, which must be absent.
+fn without_effect<T>(given: Option<Value<'_>>, why: &str, without: T) -> Option<T> {
+    match given {
+        Some(value) => {
+            value.problem(format!("has no effect {why}; leave it out"));
+            None
+        }
+        None => Some(without),
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A catalog is one TOML text; `builtin.toml` is the published one and documents every key. A text
 //! is accepted as a whole or not at all, and all of its problems are reported together, each with
-//! line and column ([`crate::diagnostics`]). `decode`, `offers`, `selling`,
-//! `postpaid`, `meters` and `im_codes` hold the rules, and [`watch`] reloads a file. The domain defines the meaning of the numbers
-//! ([`crate::domain::catalog`]).
+//! line and column ([`crate::diagnostics`]). `decode`, `offers`, `selling`, `postpaid`, `meters`
+//! and `im_codes` hold the rules, and [`watch`] reloads a file. The domain defines the meaning of
+//! the numbers ([`crate::domain::catalog`]).
 
 use std::path::Path;
 

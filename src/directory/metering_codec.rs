@@ -1,7 +1,7 @@
 //! The stored format of a catalog's postpaid usage, as a part of [`super::catalog_codec`].
 //!
-//! What a catalog leaves out is not written, so a catalog of an earlier version has the bytes that
-//! it had.
+//! Parts that a catalog leaves out are not written, so the record of a catalog of an earlier
+//! version has the bytes that it had.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ pub(super) struct StoredMetering {
     meters: Vec<StoredMeter>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct StoredTier {
     free: u64,
     unit: u64,
@@ -171,9 +171,9 @@ pub(super) fn load(stored: StoredMetering) -> Option<PostPaid> {
         label: region.label,
         price_fen_per_mbps_day: region.price_fen,
     };
-    let groups = stored.groups.zip(stored.groups_first_day);
-    let days = stored.history_free_days.zip(stored.history_days_max);
-    let history = stored.history.zip(days);
+    let groups = together(stored.groups, stored.groups_first_day)?;
+    let days = together(stored.history_free_days, stored.history_days_max)?;
+    let history = together(stored.history, days)?;
     Some(PostPaid {
         final_day: stored.final_day,
         dau: stored.dau.map(load_tier),
@@ -186,6 +186,12 @@ pub(super) fn load(stored: StoredMetering) -> Option<PostPaid> {
         regions: stored.regions.into_iter().map(region).collect(),
         meters: stored.meters.into_iter().map(load_meter).collect::<Option<_>>()?,
     })
+}
+
+/// Returns two parts that stand together or not at all; the outer `None` if one is missing.
+#[allow(clippy::option_option, reason = "absent, and invalid, are different")]
+fn together<A, B>(one: Option<A>, other: Option<B>) -> Option<Option<(A, B)>> {
+    (one.is_some() == other.is_some()).then(|| one.zip(other))
 }
 
 fn load_tier(tier: StoredTier) -> Tier {
@@ -256,4 +262,94 @@ fn load_each<T, U>(
             PerEdition::Each(each.collect::<Option<_>>()?)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of each kind.
+    const ROWS: &str = r#"
+[metering]
+final_day = 3
+
+[[metering.meters]]
+id = "mau"
+label = "Users of the month"
+of = "logins"
+aggregate = "month_distinct"
+free = { professional = 5000 }
+price = "0.0150"
+
+[[metering.meters]]
+id = "connections"
+label = "Connections"
+of = "gauge"
+name = "connections"
+aggregate = "month_peak"
+from_day = 4
+free_share_of = { meter = "mau", percent = 5 }
+tiers = [{ up_to = 2000, price = "1" }, { price = "0.5" }]
+
+[[metering.meters]]
+id = "plan"
+label = "Plan"
+of = "meter"
+name = "mau"
+tiers = [{ up_to = 2000, fee = "300" }, { fee = { professional = "500" } }]
+
+[[metering.meters]]
+id = "mbps"
+label = "Bandwidth"
+of = "bandwidth"
+aggregate = "daily_peak_sum"
+unit = 1000
+rounding = "up"
+round_each_day = true
+price_by = "region"
+prices = { mainland = "2", overseas = "not_charged" }
+"#;
+
+    const GOLDEN: &str = concat!(
+        r#"{"final_day":3,"regions":[],"meters":["#,
+        r#"{"id":"mau","label":"Users of the month","of":"logins","aggregate":"month_distinct","#,
+        r#""from_day":1,"unit":1,"rounding":"up","round_each_day":false,"#,
+        r#""free":{"number":{"each":[["professional",5000]]}},"charge":{"price":"0.015"}},"#,
+        r#"{"id":"connections","label":"Connections","of":"gauge","name":"connections","#,
+        r#""aggregate":"month_peak","from_day":4,"unit":1,"rounding":"up","#,
+        r#""round_each_day":false,"free":{"share_of":{"meter":"mau","percent":5}},"#,
+        r#""charge":{"prices":[{"up_to":2000,"value":"1"},{"up_to":null,"value":"0.5"}]}},"#,
+        r#"{"id":"plan","label":"Plan","of":"meter","name":"mau","from_day":1,"unit":1,"#,
+        r#""rounding":"up","round_each_day":false,"free":{"number":{"all":0}},"#,
+        r#""charge":{"fees":[{"up_to":2000,"value":{"all":"300"}},"#,
+        r#"{"up_to":null,"value":{"each":[["professional","500"]]}}]}},"#,
+        r#"{"id":"mbps","label":"Bandwidth","of":"bandwidth","aggregate":"daily_peak_sum","#,
+        r#""from_day":1,"unit":1000,"rounding":"up","round_each_day":true,"#,
+        r#""free":{"number":{"all":0}},"#,
+        r#""charge":{"regions":[["mainland","2"],["overseas",null]]}}]}"#,
+    );
+
+    #[test]
+    fn rows_are_stored_as_the_golden_bytes() {
+        let builtin = crate::catalog::BUILTIN;
+        let (head, _) = builtin.split_once("\n[metering]\n").expect("a section");
+        let (_, tail) = builtin.split_once("\n[ids]\n").expect("a section");
+        let text = format!("{head}{ROWS}[ids]\n{tail}");
+        let rules = crate::catalog::parse(&text).expect("a catalog").postpaid;
+        let stored = serde_json::to_string(&store(&rules)).expect("can be written");
+        assert_eq!(stored, GOLDEN);
+        let read = |text: &str| load(serde_json::from_str(text).expect("of these types"));
+        assert_eq!(read(&stored), Some(rules));
+        for (from, to) in [
+            (r#""month_distinct""#, r#""year_distinct""#),
+            (r#""of":"gauge""#, r#""of":"stars""#),
+            (r#""rounding":"up""#, r#""rounding":"even""#),
+            (r#"{"price":"0.015"}"#, r#"{"price":"1e3"}"#),
+            (r#"{"final_day":3,"#, r#"{"final_day":3,"groups_first_day":4,"#),
+        ] {
+            let other = GOLDEN.replacen(from, to, 1);
+            assert_ne!(other, GOLDEN, "{from}");
+            assert_eq!(read(&other), None, "{to}");
+        }
+    }
 }

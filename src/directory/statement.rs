@@ -269,3 +269,49 @@ fn load_line(stored: DocumentLine) -> Option<Line> {
         amount_fen: stored.amount_fen,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_below_the_minor_unit_is_stored_as_text_and_other_lines_have_none() {
+        let line = |item, unit_price: Option<&str>| Line {
+            item,
+            item_id: String::new(),
+            description: String::new(),
+            inputs: Vec::new(),
+            formula: String::new(),
+            quantity: 3,
+            unit_price: unit_price.map(|text| text.parse().expect("a price")),
+            unit_price_fen: None,
+            amount_fen: 5,
+        };
+        let app = AppId::try_from("demo").expect("valid");
+        let month = "2019-08".parse().expect("a month");
+        let at = Timestamp::from_millis(0);
+        let statement = Statement {
+            app: app.clone(),
+            month,
+            zone: Zone::named("UTC").expect("a zone"),
+            is_final: true,
+            computed_at: at,
+            final_at: at,
+            catalog_version: "v".to_owned(),
+            lines: vec![line(Item::Meter, Some("0.015")), line(Item::Bandwidth, None)],
+            total_fen: 10,
+            days: Vec::new(),
+        };
+        let sealed = seal(statement);
+        let json = String::from_utf8(sealed.json.clone()).expect("text");
+        for part in [
+            r#""item":"meter","item_id":"","quantity":3,"unit_price":"0.015","unit_price_fen":null"#,
+            r#""item":"bandwidth","item_id":"","quantity":3,"unit_price_fen":null"#,
+        ] {
+            assert!(json.contains(part), "{part} in {json}");
+        }
+        assert_eq!(open(&app, month, sealed.json.clone()), Ok(sealed));
+        let damaged = json.replace("0.015", "0.01x").into_bytes();
+        assert!(open(&app, month, damaged).is_err());
+    }
+}

@@ -16,7 +16,7 @@ pub struct Meter {
     pub id: Name,
     /// Display name.
     pub label: String,
-    /// What is counted.
+    /// The thing that is counted.
     pub of: Source,
     /// How the days become one figure; `None` if it is that of another row.
     pub aggregate: Option<Aggregate>,
@@ -24,17 +24,17 @@ pub struct Meter {
     pub from_day: u32,
     /// Size of a unit; at least 1.
     pub unit: u64,
-    /// What becomes of a begun unit.
+    /// The treatment of a begun unit.
     pub rounding: Rounding,
     /// True if each day is rounded to whole units before days are added.
     pub round_each_day: bool,
-    /// What is free.
+    /// The part that is free.
     pub free: Free,
-    /// What the rest costs.
+    /// The price of the rest.
     pub charge: Charge,
 }
 
-/// What a row counts.
+/// The thing that a row counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// Users who logged in.
@@ -64,7 +64,7 @@ pub enum Aggregate {
     MonthPeak,
 }
 
-/// What becomes of a begun unit.
+/// The treatment of a begun unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rounding {
     /// It counts whole.
@@ -84,7 +84,7 @@ pub enum PerEdition<T> {
     Each(Vec<(Name, T)>),
 }
 
-/// What is free.
+/// The part of a figure that is free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Free {
     /// A number.
@@ -98,7 +98,7 @@ pub enum Free {
     },
 }
 
-/// What is paid for the figure beyond what is free.
+/// The price of the figure beyond the part that is free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Charge {
     /// A price of a unit.
@@ -116,7 +116,7 @@ pub enum Charge {
 pub struct Band<T> {
     /// The last figure of it; `None`: there is no end.
     pub up_to: Option<u64>,
-    /// What applies in it.
+    /// The value that applies in it.
     pub value: T,
 }
 

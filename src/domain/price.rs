@@ -32,7 +32,9 @@ impl Price {
     #[must_use]
     pub fn in_minor_units(self, currency: Currency) -> Option<i64> {
         let minor = minor_unit(currency);
-        (self.millionths % minor == 0).then(|| saturated(u128::from(self.millionths / minor)))
+        self.millionths
+            .is_multiple_of(minor)
+            .then(|| saturated(u128::from(self.millionths / minor)))
     }
 }
 

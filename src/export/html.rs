@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::chart::Chart;
 use super::{grouped, money};
 use crate::directory::statement::HashedStatement;
-use crate::domain::billing::{Line, Statement, StatementDay};
+use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::domain::currency::Currency;
 use crate::domain::id::Name;
 use crate::domain::postpaid::whole_mbps;
@@ -138,7 +138,6 @@ fn regions(statement: &Statement) -> Vec<Name> {
     regions.sort_unstable();
     regions.dedup();
     if regions.is_empty() {
-        use crate::domain::billing::Item;
         let mut billed = statement.lines.iter().filter(|line| line.item == Item::Bandwidth);
         regions.extend(billed.next().map(|line| Name::from(line.item_id.as_str())));
     }
@@ -170,5 +169,29 @@ mod tests {
             escaped("<a href='x'>\"&\"</a>"),
             "&lt;a href=&#39;x&#39;&gt;&quot;&amp;&quot;&lt;/a&gt;"
         );
+    }
+
+    #[test]
+    fn a_price_below_a_minor_unit_is_shown_and_prices_by_band_are_not_free() {
+        let line = |unit_price: Option<&str>, unit_price_fen, amount_fen| Line {
+            item: Item::Meter,
+            item_id: "mau".to_owned(),
+            description: "Users".to_owned(),
+            inputs: Vec::new(),
+            formula: String::new(),
+            quantity: 3,
+            unit_price: unit_price.map(|text| text.parse().expect("a price")),
+            unit_price_fen,
+            amount_fen,
+        };
+        for (line, shown) in [
+            (line(Some("0.015"), None, 5), "<td class=\"n\">0.015</td>"),
+            (line(Some("2"), Some(200), 600), "<td class=\"n\">2.00</td>"),
+            (line(None, None, 600), "<td class=\"n\">by band</td>"),
+            (line(None, None, 0), "<td class=\"n\">not charged</td>"),
+        ] {
+            let row = row(&line);
+            assert!(row.contains(shown), "{shown} in {row}");
+        }
     }
 }

@@ -3,5 +3,6 @@
 pub mod broken;
 mod builtin;
 mod im_codes;
+mod meters;
 mod selling;
 mod watching;

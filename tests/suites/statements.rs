@@ -9,6 +9,7 @@ use crate::support::{ManualClock, Place, Service, actor, app, order, request_id,
 use imquota::directory::statement::HashedStatement;
 use imquota::domain::billing::Item;
 use imquota::domain::calendar::Zone;
+use imquota::domain::catalog::Catalog;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::month::Month;
@@ -187,6 +188,59 @@ async fn a_final_statement_never_changes_in_redis() {
     for service in [one, other] {
         Arc::into_inner(service).expect("the last one").close().await;
     }
+}
+
+/// The built-in catalog with a row in place of its own metered usage.
+fn with_a_row() -> Catalog {
+    let builtin = imquota::catalog::BUILTIN;
+    let (head, rest) = builtin.split_once("\n[metering.dau]\n").expect("a section of users");
+    let (_, tail) = rest.split_once("\n[ids]\n").expect("a section of ids");
+    let row = "[[metering.meters]]\nid = \"users\"\nlabel = \"Users\"\nof = \"logins\"\n\
+               aggregate = \"day_distinct_peak\"\nfree = { professional = 7 }\nprice = \"0.015\"\n";
+    imquota::catalog::parse(&format!("{head}\n{row}\n[ids]\n{tail}")).expect("a catalog")
+}
+
+#[tokio::test]
+async fn a_row_of_the_catalog_is_charged_alike_before_and_after_re_opening() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = Place::directory(directory.path());
+    let (clock, app) = (ManualClock::at(AUGUST + HOUR), app("metered"));
+    let service = Service::open_any(&place, clock.clone(), with_a_row()).await;
+    service.register(&app, "r0").await.expect("registered");
+    service.buy(&app, "r1", order("professional"), 1).await.expect("bought");
+    log_in(&service, &app, 0..10, AUGUST + HOUR).await;
+    let running = of(&service, &app, "2019-08").await.expect("a statement");
+    // 3 users at 0.015 are 0.045.
+    let lines: Vec<_> =
+        running.statement.lines.iter().map(|line| (line.item, line.amount_fen)).collect();
+    assert_eq!(lines, [(Item::Edition, 99_900), (Item::Meter, 5)]);
+    service.close().await;
+    let service = Service::open_any(&place, clock.clone(), with_a_row()).await;
+    assert_eq!(of(&service, &app, "2019-08").await.expect("a statement"), running);
+    clock.set(FINAL);
+    let first = issued(&service, &app, "2019-08").await;
+    assert_eq!(first.statement.total_fen, 99_905);
+    let builtin = imquota::catalog::builtin();
+    service.administration.change_catalog(builtin).await.expect("the original catalog");
+    assert_eq!(of(&service, &app, "2019-08").await.expect("a statement"), first);
+    service.close().await;
+}
+
+#[tokio::test]
+async fn without_a_price_of_history_any_retention_is_kept_free_of_charge() {
+    let clock = ManualClock::at(AUGUST + HOUR);
+    let (service, app) =
+        (Service::open_any(&Place::Memory, clock.clone(), with_a_row()).await, app("kept"));
+    service.register(&app, "r0").await.expect("registered");
+    let kept = |id: &'static str, days| {
+        change_at(&service, &app, id, ChangeKind::SetRetention { days }, AUGUST + HOUR)
+    };
+    assert_eq!(kept("r1", 3650).await, "done");
+    assert_eq!(kept("r2", 1).await, "done");
+    let refused = kept("r3", 3651).await;
+    assert!(refused.contains("must be 1 (free of charge) to 3650, not 3651"), "{refused}");
+    let shown = of(&service, &app, "2019-08").await.expect("a statement").statement;
+    assert!(shown.lines.iter().all(|line| line.item != Item::MessageHistory));
 }
 
 #[tokio::test]

@@ -280,10 +280,11 @@ fn meter_rows(table: &mut Table, meter: &pb::CatalogMeter) {
     };
     let words = [&meter.of, &meter.name, &meter.aggregate];
     let words: Vec<_> = words.iter().filter(|it| !it.is_empty()).map(|it| it.as_str()).collect();
-    let mut of = words.join(" ");
-    if meter.from_day > 1 {
-        of += &format!(" from day {} on", meter.from_day);
-    }
+    let from = match meter.from_day {
+        0 | 1 => String::new(),
+        day => format!(" from day {day} on"),
+    };
+    let of = words.join(" ") + &from;
     let mut row = |what: &str, price: String| {
         let unit = format!("{} {}", meter.unit, meter.rounding);
         table.row([
@@ -332,5 +333,80 @@ impl Report for pb::ListAuditEventsResponse {
             next => format!("more: --after {next}\n"),
         };
         table.render(style) + &more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table::PLAIN;
+    use super::*;
+
+    #[test]
+    fn a_meter_has_a_row_for_each_region_or_band_and_absent_charges_have_none() {
+        let text = |text: &str| Some(text.to_owned());
+        let value = |edition: &str, value: &str| pb::CatalogMeterValue {
+            edition_id: edition.into(),
+            value: value.into(),
+        };
+        let meter = |id: &str, of: &str, aggregate: &str| pb::CatalogMeter {
+            meter_id: id.into(),
+            of: of.into(),
+            aggregate: aggregate.into(),
+            from_day: 1,
+            unit: 1,
+            rounding: "up".into(),
+            free: vec![value("", "0")],
+            ..pb::CatalogMeter::default()
+        };
+        let band = |up_to, fee: &str| pb::CatalogMeterBand {
+            up_to,
+            price: None,
+            fees: vec![value("pro", fee), value("max", "9")],
+        };
+        let region = |region: &str, price| pb::CatalogMeterRegion { region: region.into(), price };
+        let meters = vec![
+            pb::CatalogMeter {
+                free: vec![value("pro", "5000"), value("max", "10000")],
+                price: text("0.015"),
+                ..meter("mau", "logins", "month_distinct")
+            },
+            pb::CatalogMeter {
+                name: "mau".into(),
+                free: Vec::new(),
+                bands: vec![band(Some(2000), "300"), band(None, "500.5")],
+                ..meter("plan", "meter", "")
+            },
+            pb::CatalogMeter {
+                name: "stars".into(),
+                from_day: 4,
+                unit: 10,
+                rounding: "down".into(),
+                free: Vec::new(),
+                free_share_of: "mau".into(),
+                free_share_percent: 5,
+                bands: vec![pb::CatalogMeterBand { price: text("2"), ..Default::default() }],
+                ..meter("stars", "gauge", "month_peak")
+            },
+            pb::CatalogMeter {
+                unit: 1000,
+                regions: vec![region("here", text("2")), region("there", None)],
+                ..meter("net", "bandwidth", "daily_peak_sum")
+            },
+        ];
+        let metering = pb::CatalogMetering { final_day: 3, meters, ..Default::default() };
+        let shown = metered(&metering).render(PLAIN);
+        assert_eq!(
+            shown,
+            "\
+METERED                         FREE     UNIT                A UNIT  OF
+mau              pro 5000, max 10000        1                 0.015  logins month_distinct
+plan up to 2000                             1    fee pro 300, max 9  meter mau
+plan beyond                                 1  fee pro 500.5, max 9  meter mau
+stars beyond              5 % of mau  10 down                     2  gauge stars month_peak from \
+                                                                     day 4 on
+net/here                           0  1000 up                     2  bandwidth daily_peak_sum
+net/there                          0  1000 up           not charged  bandwidth daily_peak_sum
+"
+        );
     }
 }

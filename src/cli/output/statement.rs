@@ -48,7 +48,8 @@ fn unit_price(line: &StatementLine, of: Option<&Currency>) -> String {
     line.unit_price_fen.map_or_else(decimal, |fen| value::money(fen, of))
 }
 
-/// Formats the peak, or the figure, of a metered line, such as `150000 on 2019-08-14`; empty for a purchase.
+/// Formats the peak, or the figure, of a metered line, such as `150000 on 2019-08-14`; empty for a
+/// purchase.
 fn peak(line: &StatementLine) -> String {
     let input = |name: &str| {
         let found = line.inputs.iter().find(|input| input.name == name);

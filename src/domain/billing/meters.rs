@@ -17,7 +17,7 @@ use crate::domain::price::{Price, Sum};
 /// The figure of a row.
 #[derive(Clone, Default)]
 struct Figure<'a> {
-    figure: u128,
+    value: u128,
     /// The first day that had the highest value; `None` for sums.
     day: Option<Day>,
     /// The day whose edition and catalog decide what is free.
@@ -64,7 +64,7 @@ pub fn lines<'a>(
 fn share<'a>(meter: &Meter, of_above: impl Fn(&Name) -> Figure<'a>) -> Option<u128> {
     match &meter.free {
         Free::ShareOf { meter, percent } => {
-            Some(of_above(meter).figure * u128::from(*percent) / 100)
+            Some(of_above(meter).value * u128::from(*percent) / 100)
         }
         Free::Number(_) => None,
     }
@@ -116,19 +116,19 @@ impl<'a> Row<'a, '_> {
                 let highest = self.books.figures.iter().map(|figures| figures.dau).max();
                 let users = self.books.month_users;
                 made.is_least = users.is_none();
-                made.figure = users.or(highest).unwrap_or(0).into();
+                made.value = users.or(highest).unwrap_or(0).into();
             }
             Some(Aggregate::DailyPeakSum) if self.meter.round_each_day => {
-                made.figure = days.iter().map(|day| self.meter.in_units(of(day))).sum();
+                made.value = days.iter().map(|day| self.meter.in_units(of(day))).sum();
             }
-            Some(Aggregate::DailyPeakSum) => made.figure = days.iter().map(|day| of(day)).sum(),
+            Some(Aggregate::DailyPeakSum) => made.value = days.iter().map(|day| of(day)).sum(),
             _ => {
                 let mut highest = (0, 0);
                 for day in days.iter().copied() {
                     let exceeds = (of(day).saturating_sub(self.free(day)), of(day));
                     if exceeds > highest {
                         highest = exceeds;
-                        (made.figure, made.made_on) = (of(day), Some(day));
+                        (made.value, made.made_on) = (of(day), Some(day));
                         made.day = Some(day.day.figures.day);
                     }
                 }
@@ -172,7 +172,7 @@ impl<'a> Row<'a, '_> {
 
     /// Returns the figure beyond what is free.
     fn beyond(&self, figure: &Figure<'_>) -> u128 {
-        figure.figure.saturating_sub(self.free_of(figure))
+        figure.value.saturating_sub(self.free_of(figure))
     }
 
     fn free_of(&self, figure: &Figure<'_>) -> u128 {
@@ -209,7 +209,7 @@ impl<'a> Row<'a, '_> {
         let meter = self.meter;
         let least = if figure.is_least { "; its users were not counted, so at least" } else { "" };
         let mut inputs = vec![
-            input("figure", figure.figure),
+            input("figure", figure.value),
             input("day", figure.day.map_or_else(String::new, |day| day.to_string())),
             input("charged_days", figure.charged_days),
         ];
@@ -258,7 +258,7 @@ impl<'a> Row<'a, '_> {
 
     fn at_prices(&self, line: Line, figure: &Figure<'_>, bands: &[Band<Price>]) -> Line {
         let free = self.free_of(figure);
-        let figure = figure.figure;
+        let figure = figure.value;
         let (units, amount_fen) = self.meter.graduated(bands, figure, free, self.currency);
         let mut inputs = line.inputs;
         for (number, (band, units)) in (1..).zip(bands.iter().zip(&units)) {
@@ -279,9 +279,9 @@ impl<'a> Row<'a, '_> {
     fn of_fee(&self, line: Line, bands: &[Band<PerEdition<Price>>], figure: &Figure<'_>) -> Line {
         let formula = "the fee of the band in which the figure lies".to_owned();
         let edition = figure.made_on.and_then(|day| day.edition.as_ref());
-        let found = bands.iter().zip(1_u32..).find(|(band, _)| band.reaches(figure.figure));
-        // An edition that the catalog has no longer pays the highest fee: nothing is free because it
-        // was forgotten.
+        let found = bands.iter().zip(1_u32..).find(|(band, _)| band.reaches(figure.value));
+        // An edition that the catalog has no longer pays the highest fee: nothing is free because
+        // it was forgotten.
         let fee = edition.zip(found).and_then(|(edition, (band, number))| {
             Some((number, band.value.of(edition).or_else(|| band.value.highest())?))
         });

@@ -53,8 +53,8 @@ pub enum Item {
 pub struct Line {
     /// Kind of the line.
     pub item: Item,
-    /// Id of the edition, add-on, limit, purchase, region or row (followed by `/` and the region, if
-    /// its price is by region); empty for other kinds.
+    /// Id of the edition, add-on, limit, purchase, region or row; empty for other kinds. That of a
+    /// row with a price by region is followed by `/` and the region.
     pub item_id: String,
     /// A sentence for people.
     pub description: String,

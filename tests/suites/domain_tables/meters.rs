@@ -18,7 +18,7 @@ use imquota::domain::selling::Conditions;
 use imquota::domain::terms::Terms;
 
 use super::at;
-use crate::support::app;
+use crate::support::{Rng, app, seed};
 
 /// A second edition with postpaid.
 const ULTRA: &str = "
@@ -46,7 +46,7 @@ fn with_rows(rows: &str) -> Catalog {
 }
 
 /// The figures of a day, as the model has them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Day {
     dau: u64,
     groups: u64,
@@ -98,6 +98,17 @@ fn lines(
     days: &[Day],
     month_users: Option<u64>,
 ) -> Vec<Line> {
+    let all = all_lines(catalogs, sales, month, days, month_users);
+    all.into_iter().filter(|line| line.item == Item::Meter).collect()
+}
+
+fn all_lines(
+    catalogs: &CatalogHistory,
+    sales: &Sales,
+    month: Month,
+    days: &[Day],
+    month_users: Option<u64>,
+) -> Vec<Line> {
     let named = |name: &str, value: u64| (value > 0).then(|| (name.into(), value));
     let figures: Vec<DayFigures> = (month.days().zip(days))
         .map(|(day, it)| DayFigures {
@@ -128,7 +139,7 @@ fn lines(
     let charged: Vec<bool> = made.days.iter().map(|day| day.charged).collect();
     let expected: Vec<bool> = days.iter().map(|day| day.edition.is_some()).collect();
     assert_eq!(charged, expected);
-    made.lines.into_iter().filter(|line| line.item == Item::Meter).collect()
+    made.lines
 }
 
 fn month() -> Month {
@@ -300,4 +311,49 @@ fn an_edition_that_the_catalog_lacks_has_nothing_free_and_the_highest_fee() {
     days[3].dau = 60;
     let made = lines(&CatalogHistory::of(Arc::new(catalog)), &sales, month(), &days, None);
     assert_eq!([made[0].amount_fen, made[1].amount_fen], [6000, 30_000]);
+}
+
+#[test]
+fn rows_can_say_what_the_sections_of_the_built_in_catalog_do() {
+    let rows = row(
+        "dau",
+        &format!("{USERS}free = 100000\nunit = 100000\nrounding = \"up\"\nprice = \"10000\""),
+    ) + &row(
+        "groups",
+        "of = \"groups\"\naggregate = \"count_peak\"\nfrom_day = 4\nfree = 100000\nunit = 100000\n\
+             rounding = \"up\"\nprice = \"1000\"",
+    ) + &row(
+        "mbps",
+        "of = \"bandwidth\"\naggregate = \"daily_peak_sum\"\nunit = 1000\nrounding = \"up\"\n\
+             round_each_day = true\nprice_by = \"region\"\n\
+             prices = { mainland = \"2\", overseas = \"not_charged\" }",
+    );
+    let by_rows = CatalogHistory::of(Arc::new(with_rows(&rows)));
+    let by_sections = CatalogHistory::of(Arc::new(super::catalog()));
+    let mut rng = Rng::new(seed(2019));
+    let sales = sales(&super::catalog(), month(), 1, None);
+    for _ in 0..200 {
+        let figure = |rng: &mut Rng| match rng.below(3) {
+            0 => rng.next() % 400_000,
+            _ => 100_000 * (rng.next() % 5) + rng.next() % 2,
+        };
+        let days = (0..31).map(|_| Day {
+            dau: figure(&mut rng),
+            groups: figure(&mut rng),
+            mainland: figure(&mut rng),
+            overseas: figure(&mut rng),
+            gauge: 0,
+            edition: Some("professional"),
+        });
+        let days: Vec<Day> = days.collect();
+        let amounts = |catalogs, item: &dyn Fn(Item) -> bool| -> Vec<(i64, i64, Option<i64>)> {
+            let all = all_lines(catalogs, &sales, month(), &days, None);
+            let metered = all.iter().filter(|line| item(line.item));
+            metered.map(|it| (it.quantity, it.amount_fen, it.unit_price_fen)).collect()
+        };
+        let sections = [Item::Dau, Item::Groups, Item::Bandwidth];
+        let expected = amounts(&by_sections, &|item| sections.contains(&item));
+        assert_eq!(expected.len(), 4);
+        assert_eq!(amounts(&by_rows, &|item| item == Item::Meter), expected, "{days:?}");
+    }
 }

@@ -7,6 +7,7 @@ use imquota::catalog::{BUILTIN, builtin, parse};
 use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::Reason;
 use imquota::domain::limit::{Limit, LimitId};
+use imquota::domain::meter::{Charge, Free, Meter, PerEdition};
 
 use super::published::{self, AddOn, Edition, Numbers, PUBLISHED, Published};
 use super::{folder, limits_of, sample, text};
@@ -35,7 +36,8 @@ fn every_sample_says_where_its_numbers_are_from_and_what_it_cannot_say() {
         }
         // Keys of prices are named for fen, whatever they mean.
         let prices = head.iter().find(|line| line.starts_with("# Prices: ")).expect("there");
-        let is_priced = text.contains("\nprice_fen_per_month = ");
+        let is_priced =
+            ["\nprice_fen_per_month = ", "\nprice = "].iter().any(|it| text.contains(it));
         let unit = ["US cents, in the keys that end in _fen", "fen (1/100 CNY)", "none."];
         let stated = unit.iter().position(|unit| prices.contains(unit));
         assert!(stated.is_some_and(|unit| is_priced == (unit < 2)), "{name}: {prices}");
@@ -102,7 +104,46 @@ fn contents(catalog: &Catalog) -> Published {
         limit: add_on.limit.finite(),
         price: shown_price(add_on.price_fen_per_month),
     });
-    Published { editions: editions.collect(), rules: rules(catalog), add_ons: add_ons.collect() }
+    let charged = catalog.editions.iter().filter(|edition| edition.postpaid_allowed);
+    Published {
+        editions: editions.collect(),
+        rules: rules(catalog),
+        add_ons: add_ons.collect(),
+        charged: charged.map(|edition| edition.id.to_string()).collect(),
+        meters: catalog.postpaid.meters.iter().map(meter).collect(),
+    }
+}
+
+/// A row as a table has it.
+fn meter(meter: &Meter) -> String {
+    let free = match &meter.free {
+        Free::Number(PerEdition::All(free)) => free.to_string(),
+        Free::Number(PerEdition::Each(each)) => {
+            let each: Vec<_> = each.iter().map(|(id, free)| format!("{id} {free}")).collect();
+            each.join(" ")
+        }
+        Free::ShareOf { meter, percent } => format!("{percent} % of {meter}"),
+    };
+    let Charge::Price(price) = &meter.charge else { panic!("{} has no one price", meter.id) };
+    let rounding =
+        if meter.unit == 1 { String::new() } else { format!(" {}", meter.rounding.word()) };
+    let name = meter.of.name().map_or_else(String::new, |name| format!(" {name}"));
+    let aggregate = meter.aggregate.expect("it counts by days").word();
+    assert_eq!((meter.from_day, meter.round_each_day), (1, false), "{}", meter.id);
+    let (id, of, unit) = (&meter.id, meter.of.word(), meter.unit);
+    format!("{id} {of}{name} {aggregate} free {free} unit {unit}{rounding} price {price}")
+}
+
+/// The built-in catalog has sections in place of rows, which have tests of their own.
+#[test]
+fn no_sample_but_the_built_in_catalog_has_sections_of_metered_usage() {
+    for (name, _) in PUBLISHED {
+        let rules = sample(name).postpaid;
+        let has_sections = rules.dau.is_some() || rules.groups.is_some();
+        let has_others = rules.history.is_some() || !rules.regions.is_empty();
+        assert_eq!(has_sections, *name == "tencent-im-2019", "{name}");
+        assert_eq!(has_others, *name == "tencent-im-2019", "{name}");
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! default edition, which is not sold, and `request` where none is published. Below it are the
 //! finite limits: `-` is unlimited, or a number that the vendor does not publish. Lines that begin
 //! with `rule` are finite rules of all editions, and with `add-on` an add-on: its id, limit,
-//! value and price.
+//! value and price. `charged` are the editions whose usage is charged, by each `meter`: its id,
+//! what it counts, what is free, the unit and its price, in whole CNY or USD.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,8 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          add-on groups-per-user-400 groups_per_user 400 500
          add-on groups-per-user-700 groups_per_user 700 900
          add-on groups-per-user-1000 groups_per_user 1000 1100
-         add-on av-chat-rooms-unlimited groups_per_app/AVChatRoom - 1000",
+         add-on av-chat-rooms-unlimited groups_per_app/AVChatRoom - 1000
+         charged professional",
     ),
     (
         "easemob-2023",
@@ -41,7 +43,9 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          groups_per_user             100           600         -          -
          members_per_group           100           300      3000       8000
          groups_per_app/chatgroup    100        100000         -          -
-         groups_per_app/chatroom      10           100         -          -",
+         groups_per_app/chatroom      10           100         -          -
+         charged professional flagship exclusive
+         meter dau logins day_distinct_peak free 10000 unit 10000 down price 850",
     ),
     // The 6000 members and 3000 groups of enterprise could not be verified.
     (
@@ -55,7 +59,9 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          groups_per_app                 100             -         -           -
          groups_per_app/AVChatRoom       10            50         -           -
          groups_per_app/Community         0             0    100000      100000
-         groups_per_day               10000         10000     10000       50000",
+         groups_per_day               10000         10000     10000       50000
+         charged professional flagship enterprise
+         meter dau logins day_distinct_peak free 10000 unit 10000 up price 1000",
     ),
     // The edition `none` is not the vendor's: it stands for an app without a trial.
     (
@@ -67,7 +73,10 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          groups_per_user              0     50      1000  1000      3000        5000
          members_per_group            1     20       500  2000      5000        6000
          groups_per_app               0    100         -     -         -           -
-         groups_per_app/Community     0      0         0     -         -           -",
+         groups_per_app/Community     0      0         0     -         -           -
+         charged trial standard pro pro-plus enterprise
+         meter mau logins month_distinct free trial 100 standard 10000 pro 10000 \
+           pro-plus 10000 enterprise 10000 unit 1 price 0.015",
     ),
     (
         "agora-chat-2026",
@@ -77,7 +86,9 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          groups_per_user              100     1000   2000           -
          members_per_group            100      250   1000        5000
          members_per_group/chatroom   100     2000  10000           -
-         groups_per_app/chatgroup     100    10000  50000           -",
+         groups_per_app/chatgroup     100    10000  50000           -
+         charged starter pro
+         meter mau logins month_distinct free starter 5000 pro 10000 unit 1 price 0.05",
     ),
     (
         "rongcloud-2025",
@@ -87,12 +98,15 @@ pub const PUBLISHED: &[(&str, &str)] = &[
     ),
     (
         "cometchat-2026",
-        "edition           build
-         price                 -
-         friends_per_user   1000
-         groups_per_user    2000
+        "edition           build  metered
+         price                 -     free
+         friends_per_user   1000     1000
+         groups_per_user    2000     2000
          rule members_per_group/group-with-receipts 300
-         rule members_per_group/group 100000",
+         rule members_per_group/group 100000
+         charged metered
+         meter mau logins month_distinct free 0 unit 1 price 0.1
+         meter connections gauge connections month_peak free 5 % of mau unit 1 price 1",
     ),
     (
         "self-hosted",
@@ -139,6 +153,8 @@ pub struct Published {
     pub editions: Vec<Edition>,
     pub rules: Numbers,
     pub add_ons: Vec<AddOn>,
+    pub charged: Vec<String>,
+    pub meters: Vec<String>,
 }
 
 /// A number, or `None` for `-`.
@@ -166,6 +182,10 @@ pub fn of(name: &str) -> Published {
                 limit: number(limit),
                 price: price.to_owned(),
             }),
+            ["charged", ref ids @ ..] => {
+                published.charged = ids.iter().map(|id| (*id).to_owned()).collect();
+            }
+            ["meter", ref words @ ..] => published.meters.push(words.join(" ")),
             [of, ref cells @ ..] => {
                 assert_eq!(cells.len(), published.editions.len(), "{name}: {line}");
                 for (edition, cell) in published.editions.iter_mut().zip(cells) {

@@ -28,6 +28,11 @@ fn decimal(rng: &mut Rng) -> Decimal {
     Decimal(format!("{whole}.{padded}"), u128::from(whole) * 1_000_000 + millionths)
 }
 
+/// A day of the month, from 1.
+fn day_up_to(rng: &mut Rng, last: u32) -> u32 {
+    u32::try_from(rng.between(1, last.into())).expect("small")
+}
+
 #[derive(Debug, Clone)]
 enum Free {
     Number(u64),
@@ -93,7 +98,7 @@ impl Row {
         Self {
             of,
             aggregate,
-            from_day: if has_days && rng.percent(50) { 1 + rng.next() as u32 % 28 } else { 1 },
+            from_day: if has_days && rng.percent(50) { day_up_to(rng, 28) } else { 1 },
             unit: if is_fee { 1 } else { unit },
             rounding,
             round_each_day: aggregate == "daily_peak_sum"
@@ -172,17 +177,22 @@ impl Row {
     }
 }
 
-/// Plain arithmetic: the amount of the row, or of its region `mainland`, in fen.
-fn model(row: &Row, days: &[Day], month_users: u64) -> u128 {
-    let base = days.iter().filter(|day| day.edition.is_some()).map(|day| day.dau).max();
-    let allowance = |edition: &str| match row.free {
+/// Plain arithmetic: what is free of the figure on a day of that edition.
+fn allowance(row: &Row, days: &[Day], edition: &str) -> u64 {
+    let charged = days.iter().filter(|day| day.edition.is_some());
+    match row.free {
         Free::Number(free) => free,
         Free::ByEdition(_, ultra) if edition == "ultra" => ultra,
         Free::ByEdition(pro, _) => pro,
-        Free::ShareOfBase(percent) => base.unwrap_or(0) * percent / 100,
-    };
-    // Day, figure and edition of each day that is charged.
-    let window: Vec<(u64, &str)> = (1..)
+        Free::ShareOfBase(percent) => charged.map(|day| day.dau).max().unwrap_or(0) * percent / 100,
+    }
+}
+
+/// Plain arithmetic: the figure of the row, or of its region `mainland`, and the edition that made
+/// it; `None` without a charged day.
+fn figure(row: &Row, days: &[Day], month_users: u64) -> Option<(u64, &'static str)> {
+    // Figure and edition of each day that is charged.
+    let window: Vec<(u64, &'static str)> = (1..)
         .zip(days)
         .filter(|(number, _)| *number >= row.from_day)
         .filter_map(|(_, day)| {
@@ -195,37 +205,36 @@ fn model(row: &Row, days: &[Day], month_users: u64) -> u128 {
             Some((figure, day.edition?))
         })
         .collect();
-    let Some((_, last)) = window.last().copied() else { return 0 };
-    let (mut figure, mut edition) = (0, last);
+    let (_, last) = *window.last()?;
+    let sum = || {
+        window.iter().map(|(of_day, _)| match (row.round_each_day, row.rounding) {
+            (false, _) => *of_day,
+            (true, "up") => of_day.div_ceil(row.unit) * row.unit,
+            (true, _) => of_day - of_day % row.unit,
+        })
+    };
+    let (mut most, mut found) = ((0, 0), (0, last));
     match row.aggregate {
-        "month_distinct" => figure = month_users,
-        "daily_peak_sum" => {
-            for (of_day, _) in &window {
-                figure += match (row.round_each_day, row.rounding) {
-                    (false, _) => *of_day,
-                    (true, "up") => (of_day + row.unit - 1) / row.unit * row.unit,
-                    (true, _) => of_day - of_day % row.unit,
-                };
-            }
-        }
+        "month_distinct" => return Some((month_users, last)),
+        "daily_peak_sum" => return Some((sum().sum(), last)),
+        _ => {}
+    }
+    for (of_day, edition) in window {
         // The base has nothing free.
-        "" => {
-            figure = window.iter().map(|(of_day, _)| *of_day).max().unwrap_or(0);
-            let first = window.iter().find(|(of_day, _)| figure > 0 && *of_day == figure);
-            edition = first.map_or(last, |(_, edition)| edition);
-        }
-        _ => {
-            let mut most = (0, 0);
-            for (of_day, of) in &window {
-                let over = of_day.saturating_sub(allowance(of));
-                if (over, *of_day) > most {
-                    most = (over, *of_day);
-                    (figure, edition) = (*of_day, of);
-                }
-            }
+        let free = if row.of == "meter" { 0 } else { allowance(row, days, edition) };
+        let over = of_day.saturating_sub(free);
+        if (over, of_day) > most {
+            (most, found) = ((over, of_day), (of_day, edition));
         }
     }
-    let over = |figure: u64| figure.saturating_sub(allowance(edition));
+    Some(found)
+}
+
+/// Plain arithmetic: the amount of the row, or of its region `mainland`, in fen.
+fn model(row: &Row, days: &[Day], month_users: u64) -> i128 {
+    let Some((figure, edition)) = figure(row, days, month_users) else { return 0 };
+    let free = allowance(row, days, edition);
+    let over = |figure: u64| figure.saturating_sub(free);
     let parts = |over: u64| -> u128 {
         let rest = over % row.unit;
         u128::from(match row.rounding {
@@ -255,7 +264,8 @@ fn model(row: &Row, days: &[Day], month_users: u64) -> u128 {
         }
     };
     let (whole, rest) = (dividend / divisor, dividend % divisor);
-    if 2 * rest >= divisor { whole + 1 } else { whole }
+    let rounded = if 2 * rest >= divisor { whole + 1 } else { whole };
+    i128::try_from(rounded).expect("small")
 }
 
 #[test]
@@ -267,8 +277,8 @@ fn every_row_charges_what_plain_arithmetic_does() {
         let row = Row::random(&mut rng);
         let month: Month = rng.pick(&months).parse().expect("a month");
         let count = u32::try_from(month.days().count()).expect("small");
-        let from = if rng.percent(50) { 1 } else { 1 + rng.next() as u32 % count };
-        let ultra_from = rng.percent(50).then(|| from + rng.next() as u32 % (count + 1 - from));
+        let from = if rng.percent(50) { 1 } else { day_up_to(&mut rng, count) };
+        let ultra_from = rng.percent(50).then(|| from - 1 + day_up_to(&mut rng, count + 1 - from));
         let scale = *rng.pick(&[1, 3, 1000, 3000]);
         let near = |rng: &mut Rng| match rng.below(4) {
             0 => 0,
@@ -295,7 +305,11 @@ fn every_row_charges_what_plain_arithmetic_does() {
         let catalogs = CatalogHistory::of(Arc::new(catalog));
         let lines = lines(&catalogs, &sales, month, &days, Some(users));
         let due = model(&row, &days, users);
-        assert_eq!(lines[1].amount_fen as u128, due, "seed {seed}, row {number}: {text}\n{days:?}");
+        assert_eq!(
+            i128::from(lines[1].amount_fen),
+            due,
+            "seed {seed}, row {number}: {text}\n{days:?}"
+        );
         if row.of == "bandwidth" {
             let rest: Vec<_> = lines[1..].iter().map(|line| line.item_id.as_str()).collect();
             assert_eq!(rest, ["row/mainland", "row/overseas"]);
