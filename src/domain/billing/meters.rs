@@ -61,10 +61,11 @@ pub fn lines<'a>(
 }
 
 /// Returns the allowance of a row that has a share of another row's figure.
-fn share<'a>(meter: &Meter, of_above: impl Fn(&Name) -> Figure<'a>) -> Option<u128> {
+fn share<'a>(meter: &Meter, of_above: impl Fn(&Name) -> Figure<'a>) -> Option<Share> {
     match &meter.free {
         Free::ShareOf { meter, percent } => {
-            Some(of_above(meter).value * u128::from(*percent) / 100)
+            let Figure { value, is_least, .. } = of_above(meter);
+            Some(Share { free: value * u128::from(*percent) / 100, is_least })
         }
         Free::Number(_) => None,
     }
@@ -91,7 +92,15 @@ struct Row<'a, 'b> {
     month: Month,
     currency: Currency,
     meter: &'a Meter,
-    share: Option<u128>,
+    share: Option<Share>,
+}
+
+/// A share of another row's figure that is free.
+#[derive(Clone, Copy)]
+struct Share {
+    free: u128,
+    /// True if the users of the month were not counted, so that more may be free.
+    is_least: bool,
 }
 
 impl<'a> Row<'a, '_> {
@@ -103,7 +112,8 @@ impl<'a> Row<'a, '_> {
             _ => None,
         };
         let of_day = || day.catalog.postpaid.meter(&self.meter.id).and_then(of_edition);
-        self.share.or_else(of_day).or_else(|| of_edition(self.meter)).unwrap_or(0)
+        let share = self.share.map(|share| share.free);
+        share.or_else(of_day).or_else(|| of_edition(self.meter)).unwrap_or(0)
     }
 
     fn figure(&self, days: &[&'a MeteredDay], value: impl Fn(&DayFigures) -> u64) -> Figure<'a> {
@@ -207,7 +217,13 @@ impl<'a> Row<'a, '_> {
     /// Returns the line without a price.
     fn line_of(&self, figure: &Figure<'_>) -> Line {
         let meter = self.meter;
-        let least = if figure.is_least { "; its users were not counted, so at least" } else { "" };
+        let not_counted = match self.share {
+            _ if figure.is_least => "; its users were not counted, so at least",
+            Some(Share { is_least: true, .. }) => {
+                "; the users of the month were not counted, so at most"
+            }
+            _ => "",
+        };
         let mut inputs = vec![
             input("figure", figure.value),
             input("day", figure.day.map_or_else(String::new, |day| day.to_string())),
@@ -226,7 +242,7 @@ impl<'a> Row<'a, '_> {
         Line {
             item: Item::Meter,
             item_id: meter.id.to_string(),
-            description: format!("{}{}{least}", meter.label, self.by()),
+            description: format!("{}{}{not_counted}", meter.label, self.by()),
             inputs,
             formula: String::new(),
             quantity: 0,

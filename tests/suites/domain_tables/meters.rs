@@ -134,8 +134,8 @@ fn all_lines(
         figures: &figures,
     };
     let made = statement(&books, month, at("2030-01-01"));
-    let metered: i64 = made.lines.iter().map(|line| line.amount_fen).sum();
-    assert_eq!(made.total_fen, metered);
+    let total: i128 = made.lines.iter().map(|line| i128::from(line.amount_fen)).sum();
+    assert_eq!(made.total_fen, i64::try_from(total).unwrap_or(i64::MAX));
     let charged: Vec<bool> = made.days.iter().map(|day| day.charged).collect();
     let expected: Vec<bool> = days.iter().map(|day| day.edition.is_some()).collect();
     assert_eq!(charged, expected);
@@ -246,17 +246,47 @@ fn a_line_lists_what_its_amount_is_computed_from() {
 #[test]
 fn users_of_a_month_that_were_not_counted_are_at_least_those_of_the_highest_day() {
     let keys = "of = \"logins\"\naggregate = \"month_distinct\"\nfree = 10\nprice = \"1\"";
-    let catalog = with_rows(&row("mau", keys));
+    let share = "of = \"groups\"\naggregate = \"count_peak\"\nprice = \"1\"\n\
+                 free_share_of = { meter = \"mau\", percent = 20 }";
+    let catalog = with_rows(&(row("mau", keys) + &row("groups", share)));
     let sales = sales(&catalog, month(), 1, None);
     let catalogs = CatalogHistory::of(Arc::new(catalog));
     let mut days = vec![Day { dau: 12, edition: Some("professional"), ..Day::default() }; 31];
     days[30].dau = 15;
     let made = lines(&catalogs, &sales, month(), &days, None);
     assert_eq!(made[0].amount_fen, 500);
-    let description = "Of mau, in the month; its users were not counted, so at least";
-    assert_eq!(made[0].description, description);
+    let descriptions: Vec<_> = made.iter().map(|line| line.description.as_str()).collect();
+    let expected = [
+        "Of mau, in the month; its users were not counted, so at least",
+        "Of groups, by the highest day; the users of the month were not counted, so at most",
+    ];
+    assert_eq!(descriptions, expected);
     let made = lines(&catalogs, &sales, month(), &days, Some(0));
-    assert_eq!(made[0].amount_fen, 0);
+    assert_eq!(
+        (made[0].amount_fen, made[1].description.as_str()),
+        (0, "Of groups, by the highest day")
+    );
+}
+
+#[test]
+fn the_greatest_figures_and_prices_are_no_overflow() {
+    let gauge = "of = \"gauge\"\nname = \"connections\"\naggregate = \"daily_peak_sum\"\n";
+    let (price, unit) = ("price = \"10000000000\"", "unit = 1000000000000\nrounding = \"up\"\n");
+    let tiers =
+        "tiers = [{ up_to = 1, price = \"10000000000\" }, { price = \"9999999999.999999\" }]";
+    let rows = row("ones", &format!("{gauge}{price}"))
+        + &row("units", &format!("{gauge}{unit}round_each_day = true\nprice = \"1\""))
+        + &row("bands", &format!("{gauge}{tiers}"));
+    let catalog = with_rows(&rows);
+    let sales = sales(&catalog, month(), 1, None);
+    let day = Day { gauge: u64::MAX, edition: Some("professional"), ..Day::default() };
+    let catalogs = CatalogHistory::of(Arc::new(catalog));
+    let books = all_lines(&catalogs, &sales, month(), &[day; 31], None);
+    let amounts: Vec<_> =
+        books.iter().map(|line| (line.item_id.as_str(), line.amount_fen)).collect();
+    // 31 times 18,446,745 units.
+    let units = 31 * 18_446_745 * 100;
+    assert_eq!(amounts[1..], [("ones", i64::MAX), ("units", units), ("bands", i64::MAX)]);
 }
 
 #[test]
