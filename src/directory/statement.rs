@@ -298,6 +298,7 @@ mod tests {
             computed_at: at,
             final_at: at,
             catalog_version: "v".to_owned(),
+            currency: Currency::default(),
             lines: vec![line(Item::Meter, Some("0.015")), line(Item::Bandwidth, None)],
             total_fen: 10,
             days: Vec::new(),

@@ -190,7 +190,7 @@ mod tests {
             (line(None, None, 600), "<td class=\"n\">by band</td>"),
             (line(None, None, 0), "<td class=\"n\">not charged</td>"),
         ] {
-            let row = row(&line);
+            let row = row(&line, Currency::default());
             assert!(row.contains(shown), "{shown} in {row}");
         }
     }

@@ -394,7 +394,8 @@ mod tests {
             },
         ];
         let metering = pb::CatalogMetering { final_day: 3, meters, ..Default::default() };
-        let shown = metered(&metering).render(PLAIN);
+        let catalog = pb::GetCatalogResponse::default();
+        let shown = metered(&catalog, &metering).render(PLAIN);
         assert_eq!(
             shown,
             "\
