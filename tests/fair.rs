@@ -60,7 +60,11 @@ async fn greedy_call(service: &Service, greed: Greed, round: usize) {
         Greed::Logins => {
             let logins = named.into_iter().map(|user| Login { user, at: None }).collect();
             let deadline = service.deadline();
-            service.engine.record_logins(greedy, logins, deadline).await.expect("recorded");
+            service
+                .engine
+                .record_logins(greedy, Mode::Enforce, logins, deadline)
+                .await
+                .expect("recorded");
         }
     }
 }

@@ -236,6 +236,14 @@ impl Catalog {
         Some(Limit::Finite(groups.tier.free))
     }
 
+    /// Returns whether users have to be counted by month: an edition limits them, or they are
+    /// charged.
+    #[must_use]
+    pub fn counts_month_users(&self) -> bool {
+        let limits = |edition: &Edition| edition.limit(&LimitId::ActiveUsersPerMonth).is_some();
+        self.editions.iter().any(limits) || self.postpaid.needs_month_users()
+    }
+
     /// Returns the edition with postpaid that has the lowest price, if any is for sale.
     #[must_use]
     pub fn cheapest_postpaid(&self) -> Option<(&Edition, i64)> {

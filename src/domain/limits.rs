@@ -220,6 +220,32 @@ limits! {
         reason: Reason::GroupsPerDay,
         ..Row::BASE
     };
+    /// `active_users_per_day`: users who logged in on a day, of an app. Of a late login that is its
+    /// own day.
+    ActiveUsersPerDay = Row {
+        name: "active_users_per_day",
+        relation: Some(Relation::Logins),
+        window: Window::Day,
+        sale: Sale::ByName { least: 0, presence: Presence::Any },
+        failing: Failing::Unconsidered,
+        listed: Listed::IfFinite,
+        noun: "active users of a day",
+        letter: Some('l'),
+        ..Row::BASE
+    };
+    /// `active_users_per_month`: users who logged in in a month, of an app. Of a late login that is
+    /// its own month.
+    ActiveUsersPerMonth = Row {
+        name: "active_users_per_month",
+        relation: Some(Relation::Logins),
+        window: Window::Month,
+        sale: Sale::ByName { least: 0, presence: Presence::Any },
+        failing: Failing::Unconsidered,
+        listed: Listed::IfFinite,
+        noun: "active users of a month",
+        letter: Some('o'),
+        ..Row::BASE
+    };
 }
 
 impl LimitKind {

@@ -63,11 +63,14 @@ pub enum MeterOutcome {
     TooLate,
     /// Its instant lies too far ahead.
     InFuture,
+    /// The user was not counted on that day or in its month, and a limit admits no further one.
+    Denied,
 }
 
 impl MeterOutcome {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Counted, Self::AlreadyCounted, Self::TooLate, Self::InFuture];
+    pub const ALL: [Self; 5] =
+        [Self::Counted, Self::AlreadyCounted, Self::TooLate, Self::InFuture, Self::Denied];
 }
 
 /// Reason why an instant does not count.

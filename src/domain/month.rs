@@ -72,6 +72,13 @@ impl Month {
         }
     }
 
+    /// Returns the number of months from another one to this one; 0 if that is later.
+    #[must_use]
+    pub fn months_after(self, other: Self) -> u32 {
+        let number = |it: Self| it.year * 12 + it.month.cast_signed();
+        u32::try_from(number(self) - number(other)).unwrap_or(0)
+    }
+
     /// Returns the month after.
     #[must_use]
     pub fn next(self) -> Self {
@@ -124,6 +131,8 @@ mod tests {
             assert_eq!(parsed.last_day().to_string(), last);
             assert_eq!(parsed.next().to_string(), next);
             assert_eq!(parsed.next().previous(), parsed);
+            assert_eq!(parsed.next().months_after(parsed.previous()), 2);
+            assert_eq!(parsed.months_after(parsed.next()), 0);
             let days: Vec<Day> = parsed.days().collect();
             assert_eq!((days[0], *days.last().expect("days")), (parsed.day(1), parsed.day(31)));
             assert!(days.iter().all(|day| Month::of(*day) == parsed));

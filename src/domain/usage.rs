@@ -22,6 +22,10 @@ pub enum Counts {
         /// Net-new groups of the running day over all types, including types that the catalog no
         /// longer has.
         net_new_today_of_all_types: i64,
+        /// Users who logged in on the running day.
+        active_today: u64,
+        /// Users who logged in in the running month; 0 if users are not counted by month.
+        active_this_month: u64,
     },
     /// A user.
     User {
@@ -77,6 +81,8 @@ impl Counts {
                 groups: Vec::new(),
                 net_new_today: Vec::new(),
                 net_new_today_of_all_types: 0,
+                active_today: 0,
+                active_this_month: 0,
             },
             Self::User { .. } => Self::User { friends: 0, groups: 0 },
             Self::Group { group, group_type, max_members, .. } => {
@@ -99,6 +105,11 @@ impl Counts {
         let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let row = kind.row();
         match (self, row.window, group_type.filter(|_| kind.is_by_type())) {
+            (Self::App { active_today, active_this_month, .. }, window, _)
+                if row.relation == Some(Relation::Logins) =>
+            {
+                whole(if window == Window::Month { *active_this_month } else { *active_today })
+            }
             (Self::App { accounts, .. }, ..) if row.relation == Some(Relation::Accounts) => {
                 whole(*accounts)
             }
@@ -106,12 +117,8 @@ impl Counts {
             (Self::App { groups, .. }, Window::AtOnce, None) => {
                 whole(groups.iter().map(|(_, count)| count).sum())
             }
-            (Self::App { net_new_today, .. }, Window::Day, Some(name)) => {
-                count_of(net_new_today, name)
-            }
-            (Self::App { net_new_today_of_all_types, .. }, Window::Day, None) => {
-                *net_new_today_of_all_types
-            }
+            (Self::App { net_new_today, .. }, _, Some(name)) => count_of(net_new_today, name),
+            (Self::App { net_new_today_of_all_types, .. }, _, None) => *net_new_today_of_all_types,
             (Self::User { friends, .. }, ..) if row.relation == Some(Relation::Friends) => {
                 whole(*friends)
             }

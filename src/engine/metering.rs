@@ -1,7 +1,8 @@
 //! Metering on behalf of callers: logins, samples, and their recent history.
 
 use super::Engine;
-use crate::domain::decision::Mode;
+use super::denial::{self, Denial};
+use crate::domain::decision::{ItemResult, Mode, Outcome};
 use crate::domain::history::{History, first_shown, histories};
 use crate::domain::id::AppId;
 use crate::domain::metering::{Login, Sample, Sampled};
@@ -10,16 +11,26 @@ use crate::ledger::metering::Metered;
 use crate::ledger::{Call, LedgerError};
 
 impl Engine {
-    /// Counts users who logged in.
+    /// Counts users who logged in, within the limits of the app.
     pub async fn record_logins(
         &self,
         app: AppId,
+        mode: Mode,
         logins: Vec<Login>,
         deadline: Timestamp,
-    ) -> Result<Metered, LedgerError> {
-        let (call, _) = self.call(app.clone(), Mode::Enforce, deadline);
-        let call = Call { fail_fast: true, ..call };
-        self.meter("record_logins", &app, self.ledger.record_logins(call, logins)).await
+    ) -> Result<Metered<Denial>, LedgerError> {
+        let (call, _) = self.call(app.clone(), mode, deadline);
+        let (call, catalog) = (Call { fail_fast: true, ..call }, self.catalog());
+        let metered = self
+            .meter("record_logins", mode, &app, self.ledger.record_logins(call, logins))
+            .await?;
+        let Metered { at, outcomes, violations, limits } = metered;
+        let denials = |(index, violations)| {
+            let result = ItemResult { outcome: Outcome::Denied, violations };
+            (index, denial::complete(&catalog, limits.as_ref(), result).violations)
+        };
+        let violations = violations.into_iter().map(denials).collect();
+        Ok(Metered { at, outcomes, violations, limits })
     }
 
     /// Records samples.
@@ -36,16 +47,17 @@ impl Engine {
             Sampled::Bandwidth => "report_bandwidth",
             Sampled::Gauge => "report_gauge",
         };
-        self.meter(operation, &app, self.ledger.report_samples(call, of, samples)).await
+        self.meter(operation, Mode::Enforce, &app, self.ledger.report_samples(call, of, samples)).await
     }
 
     async fn meter(
         &self,
         operation: &'static str,
+        mode: Mode,
         app: &AppId,
         work: impl Future<Output = Result<Metered, LedgerError>>,
     ) -> Result<Metered, LedgerError> {
-        let measure = self.metrics.measure(operation, Mode::Enforce);
+        let measure = self.metrics.measure(operation, mode);
         let metered = self.measured("record", app, work).await;
         match &metered {
             Ok(metered) => measure.metered(&metered.outcomes),

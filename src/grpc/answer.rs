@@ -93,6 +93,17 @@ impl From<UsageReport> for pb::GetUsageResponse {
     }
 }
 
+impl From<Metered<Denial>> for pb::RecordLoginsResponse {
+    fn from(metered: Metered<Denial>) -> Self {
+        let outcomes = metered.outcomes.into_iter().map(meter_outcome).collect();
+        let denied = metered.violations.into_iter().map(|(index, denials)| pb::LoginDenials {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            denials: denials.into_iter().map(denial).collect(),
+        });
+        Self { outcomes, decision: Some(exact_at(metered.at)), denied: denied.collect() }
+    }
+}
+
 macro_rules! from_metered {
     ($($response:ident)*) => {$(
         impl From<Metered> for pb::$response {
@@ -104,7 +115,7 @@ macro_rules! from_metered {
     )*};
 }
 
-from_metered! { RecordLoginsResponse ReportBandwidthResponse ReportGaugeResponse }
+from_metered! { ReportBandwidthResponse ReportGaugeResponse }
 
 fn meter_outcome(outcome: MeterOutcome) -> i32 {
     let outcome = match outcome {
@@ -112,6 +123,7 @@ fn meter_outcome(outcome: MeterOutcome) -> i32 {
         MeterOutcome::AlreadyCounted => pb::MeterOutcome::AlreadyCounted,
         MeterOutcome::TooLate => pb::MeterOutcome::TooLate,
         MeterOutcome::InFuture => pb::MeterOutcome::InFuture,
+        MeterOutcome::Denied => pb::MeterOutcome::Denied,
     };
     outcome.into()
 }

@@ -159,8 +159,9 @@ impl QuotaApi {
         &self,
         request: pb::RecordLoginsRequest,
         deadline: Deadline,
+        may_force: Result<(), ForceRefused>,
     ) -> Result<pb::RecordLoginsResponse, Failure> {
-        record::logins(&self.engine, request, deadline).await
+        record::logins(&self.engine, request, deadline, may_force).await
     }
 
     async fn unary<Q: Check, A: FromDecision>(

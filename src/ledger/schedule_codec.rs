@@ -105,7 +105,9 @@ fn is_first(kind: LimitKind) -> bool {
         | LimitKind::GroupsPerAppOfAllTypes
         | LimitKind::GroupsAllowance
         | LimitKind::GroupsPerDay
-        | LimitKind::GroupsPerDayOfType => false,
+        | LimitKind::GroupsPerDayOfType
+        | LimitKind::ActiveUsersPerDay
+        | LimitKind::ActiveUsersPerMonth => false,
     }
 }
 
@@ -267,10 +269,13 @@ mod tests {
                 (LimitId::GroupsPerAppOfAllTypes, edition(Limit::Unlimited)),
                 (LimitId::GroupsPerDay, edition(Limit::Finite(8))),
                 (LimitId::GroupsPerDayOfType("Room".into()), edition(Limit::Finite(2))),
+                // `scripts/shared/login_limits.lua` reads the text of these.
+                (LimitId::ActiveUsersPerDay, edition(Limit::Unlimited)),
+                (LimitId::ActiveUsersPerMonth, edition(Limit::Finite(500))),
             ],
         };
         let segment = Segment { until: Timestamp::MAX, limits };
-        let golden = r#"{"edition":"pro","state":"grace","add_ons":["more"],"sold":[{"id":"members_per_group","limit":5},{"id":"groups_per_app/Room","limit":3}],"more":[{"id":"members_per_group/Community","limit":9,"add_on":"more"},{"id":"groups_per_app"},{"id":"groups_per_day","limit":8},{"id":"groups_per_day/Room","limit":2}]}"#;
+        let golden = r#"{"edition":"pro","state":"grace","add_ons":["more"],"sold":[{"id":"members_per_group","limit":5},{"id":"groups_per_app/Room","limit":3}],"more":[{"id":"members_per_group/Community","limit":9,"add_on":"more"},{"id":"groups_per_app"},{"id":"groups_per_day","limit":8},{"id":"groups_per_day/Room","limit":2},{"id":"active_users_per_day"},{"id":"active_users_per_month","limit":500}]}"#;
         assert_eq!(String::from_utf8(encode_limits(&segment)).expect("text"), golden);
         assert_eq!(decode_limits(golden.as_bytes()), Ok(segment.limits));
     }

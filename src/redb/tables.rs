@@ -13,8 +13,11 @@ use super::store_clock::ClockTable;
 use crate::domain::metering::Sampled;
 use crate::store::fingerprint::{AppKey, GroupKey, KEY_BYTES, UserKey};
 
-/// The version of all tables below. A store with another one is refused.
+/// The version of all tables below in a new store.
 pub const FORMAT: u32 = 1;
+/// The version once any app counts users by month: cells of `logins` may then have months, which
+/// versions that read only format 1 do not understand. A store with any other one is refused.
+const FORMAT_WITH_MONTHS: u32 = 2;
 
 const FORMAT_KEY: &str = "format";
 const FINGERPRINT_KEY: &str = "fingerprint_key";
@@ -36,6 +39,9 @@ const GROUP_DAYS: TableDefinition<(AppKey, i32), (u64, u64, u64, i64)> =
     TableDefinition::new("group_days");
 const LOGINS: TableDefinition<(AppKey, UserKey), u64> = TableDefinition::new("logins");
 const LOGIN_DAYS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_days");
+const LOGIN_MONTHS: TableDefinition<(AppKey, i32), u64> = TableDefinition::new("login_months");
+const MONTH_COUNTING: TableDefinition<AppKey, (i32, Option<UserKey>)> =
+    TableDefinition::new("month_counting");
 const BANDWIDTH: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("bandwidth");
 const GAUGES: TableDefinition<(AppKey, i32, &str), u64> = TableDefinition::new("gauges");
 const CLOSED: TableDefinition<AppKey, i32> = TableDefinition::new("closed_days");
@@ -75,6 +81,8 @@ type LeaseRow<'a> = (Option<u64>, &'a str, i64);
 
 /// All tables, open in one transaction.
 pub struct Tables<'txn> {
+    /// The store's format and fingerprint key.
+    meta: Table<'txn, &'static str, &'static [u8]>,
     /// Directory documents by key.
     pub documents: Table<'txn, &'static str, &'static [u8]>,
     /// Revision and encoded schedule of each app.
@@ -99,10 +107,15 @@ pub struct Tables<'txn> {
     /// Groups of all types over a day on which their number changed: at its start, the peak, the
     /// latest, and net new.
     pub group_days: Table<'txn, (AppKey, i32), (u64, u64, u64, i64)>,
-    /// The recent days on which each user logged in (see [`crate::domain::activity`]).
+    /// The recent days on which each user logged in (see [`crate::domain::login_days`]).
     pub logins: Table<'txn, (AppKey, UserKey), u64>,
     /// The number of users who logged in, by day.
     pub login_days: Table<'txn, (AppKey, i32), u64>,
+    /// The number of users who logged in, by the first day of a month.
+    pub login_months: Table<'txn, (AppKey, i32), u64>,
+    /// The day since which users are counted by month, and the first user whose cell may be without
+    /// months.
+    pub month_counting: Table<'txn, AppKey, (i32, Option<UserKey>)>,
     /// The highest bandwidth in kilobits a second, by day and region.
     pub bandwidth: SampleTable<'txn>,
     /// The highest value of each gauge, by day and name.
@@ -145,6 +158,7 @@ impl<'txn> Tables<'txn> {
     /// Opens all tables, creating those that are missing.
     pub fn open(txn: &'txn WriteTransaction) -> Result<Self, TableError> {
         Ok(Self {
+            meta: txn.open_table(META)?,
             documents: txn.open_table(DOCUMENTS)?,
             schedules: txn.open_table(SCHEDULES)?,
             accounts: txn.open_table(ACCOUNTS)?,
@@ -158,6 +172,8 @@ impl<'txn> Tables<'txn> {
             group_days: txn.open_table(GROUP_DAYS)?,
             logins: txn.open_table(LOGINS)?,
             login_days: txn.open_table(LOGIN_DAYS)?,
+            login_months: txn.open_table(LOGIN_MONTHS)?,
+            month_counting: txn.open_table(MONTH_COUNTING)?,
             bandwidth: txn.open_table(BANDWIDTH)?,
             gauges: txn.open_table(GAUGES)?,
             closed: txn.open_table(CLOSED)?,
@@ -193,6 +209,17 @@ impl<'txn> Tables<'txn> {
             Sampled::Gauge => &mut self.gauges,
         }
     }
+
+    /// Gives the store the format in which cells of logins may have months, so that no earlier
+    /// version opens it; returns whether it had another one.
+    pub fn need_format_with_months(&mut self) -> Result<bool, StorageError> {
+        let format = FORMAT_WITH_MONTHS.to_le_bytes();
+        if bytes(&self.meta, FORMAT_KEY)? == Some(format) {
+            return Ok(false);
+        }
+        self.meta.insert(FORMAT_KEY, format.as_slice())?;
+        Ok(true)
+    }
 }
 
 /// Opens the records of the store's clock.
@@ -216,6 +243,8 @@ pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), red
     copy_table(from, to, GROUP_DAYS)?;
     copy_table(from, to, LOGINS)?;
     copy_table(from, to, LOGIN_DAYS)?;
+    copy_table(from, to, LOGIN_MONTHS)?;
+    copy_table(from, to, MONTH_COUNTING)?;
     copy_table(from, to, BANDWIDTH)?;
     copy_table(from, to, GAUGES)?;
     copy_table(from, to, CLOSED)?;
@@ -257,9 +286,10 @@ pub fn identify(txn: &WriteTransaction, new_key: &[u8; KEY_BYTES]) -> Result<Ide
     let Some(format) = bytes(&meta, FORMAT_KEY)?.map(u32::from_le_bytes) else {
         return Ok(Identity::Foreign("it has no readable format number".to_owned()));
     };
-    if format != FORMAT {
+    if ![FORMAT, FORMAT_WITH_MONTHS].contains(&format) {
         return Ok(Identity::Foreign(format!(
-            "it has format {format}, and this version reads format {FORMAT}"
+            "it has format {format}, and this version reads formats {FORMAT} and \
+             {FORMAT_WITH_MONTHS}"
         )));
     }
     Ok(match bytes(&meta, FINGERPRINT_KEY)? {

@@ -6,7 +6,7 @@
 //! request.
 
 use super::generation;
-use super::identity::{self, FORMAT, Identity, Known, Match, UNFINISHED};
+use super::identity::{self, FORMAT, FORMATS, Identity, Known, Match, UNFINISHED};
 use super::keys::IDENTITY;
 use super::reply::integer;
 use super::scripts::ScriptId;
@@ -65,8 +65,11 @@ async fn write_identity(
         key: known.key.clone(),
     };
     let previous = new.previous.join(",");
+    // Facts that are left may need the format that was found.
+    let is_readable = FORMATS.contains(&found.format.as_str());
+    let format = if is_readable { found.format.as_str() } else { FORMAT };
     let arguments =
-        [&found.generation, FORMAT, &new.key, &new.generation, &new.id, &previous, request_id]
+        [&found.generation, format, &new.key, &new.generation, &new.id, &previous, request_id]
             .map(|text: &str| text.as_bytes().to_vec());
     let script = ScriptId::AcceptStore as usize;
     let written =

@@ -92,6 +92,7 @@ impl Store {
         if self.standing.is_being_accepted() || self.standing.version() != version {
             return true;
         }
+        self.found_format(&found.format);
         match self.standing.known().compare(&found) {
             Match::OtherKey => return false,
             Match::Lost(why) => drop(self.lose(&why)),

@@ -16,8 +16,14 @@ use crate::domain::text::hex;
 use crate::store::StoreError;
 use crate::store::fingerprint::KEY_BYTES;
 
-/// The format of all stored data; any other format is rejected.
+/// The format of all stored data of a new store.
 pub const FORMAT: &str = "1";
+/// The format once any app counts users by month: cells of logins may then have months, which
+/// versions that read only format 1 do not understand. They refuse the store at their start, and
+/// consider it lost at their next check while they run.
+pub const FORMAT_WITH_MONTHS: &str = "2";
+/// All formats that this version reads; any other one is rejected.
+pub const FORMATS: [&str; 2] = [FORMAT, FORMAT_WITH_MONTHS];
 /// Random bytes of an id or a generation, so that no two stores have the same one.
 const RANDOM_BYTES: usize = 16;
 /// Most earlier generations that are kept: a sidecar that has missed more losses must be set up
@@ -96,7 +102,7 @@ impl Known {
         if found.is_empty() {
             return lost("its key imquota:identity is missing".to_owned());
         }
-        if found.format != FORMAT {
+        if !FORMATS.contains(&found.format.as_str()) {
             return lost(format!("its data has format \"{}\"", found.format));
         }
         if found.generation.is_empty() {
@@ -169,6 +175,14 @@ pub async fn create_missing(client: &Client, new_key: &str) -> Result<Identity, 
     read(client).await
 }
 
+/// Gives the store the format with months; `false` if it has another generation.
+pub async fn raise_format(client: &Client, generation: &[u8]) -> Result<bool, StoreError> {
+    let arguments = [generation.to_vec(), FORMAT_WITH_MONTHS.as_bytes().to_vec()];
+    let (script, keys) = (ScriptId::RaiseFormat as usize, [IDENTITY.to_vec()]);
+    let raised = client.call(script, &keys, &arguments, UNWATCHED_CALL_TIMEOUT).await?;
+    Ok(integer(&raised) == Some(1))
+}
+
 /// Returns a new random id or generation, in hexadecimal.
 pub fn random() -> Result<String, StoreError> {
     let mut bytes = [0; RANDOM_BYTES];
@@ -215,17 +229,18 @@ mod tests {
             change(&mut identity);
             identity
         };
-        let cases: [(Identity, Option<Match>); 12] = [
+        let cases: [(Identity, Option<Match>); 13] = [
             (found("g1", &["g0"]), Some(Match::Same)),
             (Identity { is_marked: false, ..found("g1", &[]) }, Some(Match::Same)),
             (with(|_| {}), Some(Match::Descends)),
+            (with(|found| found.format = "2".into()), Some(Match::Descends)),
             (with(|found| found.key = "other".into()), Some(Match::OtherKey)),
             // Each of these is a loss.
             (with(|found| found.is_marked = false), None),
             (Identity { is_marked: false, ..found("g1", &["g0"]) }, None),
             (with(|found| found.id = "other".into()), None),
             (with(|found| found.generation.clear()), None),
-            (with(|found| found.format = "2".into()), None),
+            (with(|found| found.format = "3".into()), None),
             (found("g0", &[]), None),
             (Identity { key: "other".into(), ..found("g1", &[]) }, None),
             (Identity::default(), None),

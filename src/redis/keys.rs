@@ -50,6 +50,8 @@ pub const BUCKETS: u64 = 1 << BUCKET_BITS;
 /// Bits of a fingerprint that select the bucket of a user's logins: 32,768 buckets keep ten million
 /// users in hashes of about 300 fields, which Redis stores as packed lists (up to 512 by default).
 const LOGIN_BUCKET_BITS: u32 = 15;
+/// The number of buckets of logins of an app.
+pub const LOGIN_BUCKETS: u64 = 1 << LOGIN_BUCKET_BITS;
 /// Hexadecimal digits of a cell within a key.
 const CELL_DIGITS: usize = 16;
 /// Bytes of the longest key: `q1{APP/accounts}kCELL`.
@@ -215,13 +217,27 @@ impl Keys {
 
     /// Returns the key of the hash of logins that holds the user's.
     pub fn login_bucket(&self, user: Cell) -> Vec<u8> {
-        let bucket = user.0 >> (u64::BITS - LOGIN_BUCKET_BITS);
-        self.key(Part::Accounts, &format!("l{bucket:04x}"))
+        self.login_bucket_number(user.0 >> (u64::BITS - LOGIN_BUCKET_BITS))
     }
 
     /// Returns the key of the number of users who logged in, by day.
     pub fn logins_by_day(&self) -> Vec<u8> {
         self.key(Part::Accounts, "logins")
+    }
+
+    /// Returns the key of the number of users who logged in, by month.
+    pub fn users_by_month(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "months")
+    }
+
+    /// Returns the key of the counting of users by month: since when, and how far.
+    pub fn month_counting(&self) -> Vec<u8> {
+        self.key(Part::Accounts, "counting")
+    }
+
+    /// Returns the key of the hash of logins with that number, below [`LOGIN_BUCKETS`].
+    pub fn login_bucket_number(&self, bucket: u64) -> Vec<u8> {
+        self.key(Part::Accounts, &format!("l{bucket:04x}"))
     }
 
     /// Returns the key of the highest bandwidth, by day and region.
@@ -318,6 +334,8 @@ mod tests {
             (keys.groups_by_day(), "q1{f8f93d5e4673d663/groups}days"),
             (keys.login_bucket(user), "q1{f8f93d5e4673d663/accounts}l6fc7"),
             (keys.logins_by_day(), "q1{f8f93d5e4673d663/accounts}logins"),
+            (keys.users_by_month(), "q1{f8f93d5e4673d663/accounts}months"),
+            (keys.month_counting(), "q1{f8f93d5e4673d663/accounts}counting"),
             (keys.bandwidth(), "q1{f8f93d5e4673d663/accounts}bandwidth"),
             (keys.gauges(), "q1{f8f93d5e4673d663/accounts}gauges"),
             (keys.group_totals(), "q1{f8f93d5e4673d663/groups}totals"),

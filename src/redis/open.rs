@@ -34,7 +34,7 @@ pub enum OpenError {
     #[error("cannot read the store's identity: {0}")]
     Unreadable(StoreError),
     /// The data was written by another version of the product.
-    #[error("the data in Redis has format {0}, and this version reads format 1")]
+    #[error("the data in Redis has format {0}, and this version reads formats 1 and 2")]
     Foreign(String),
     /// The stored fingerprint key has the wrong form.
     #[error("the key imquota:identity does not hold a fingerprint key")]
@@ -226,7 +226,7 @@ async fn recognize(
 ) -> Result<Recognized, OpenError> {
     let unreadable = |error| OpenError::of_script(error, keys::IDENTITY_PATTERN);
     let mut found = identity::read(client).await.map_err(unreadable)?;
-    if !found.is_empty() && found.format != identity::FORMAT {
+    if !found.is_empty() && !identity::FORMATS.contains(&found.format.as_str()) {
         return Err(OpenError::Foreign(found.format));
     }
     let only = memory.store_id.as_deref();

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use redis::Value;
 
 use super::client::{CallError, CallTimeout, Client, ClockReading};
+use super::identity;
 use super::known::Known;
 use super::marks::Marks;
 use super::scripts::ScriptId;
@@ -38,6 +39,8 @@ pub struct Store {
     pub marks: Marks,
     /// The state of the store: open, lost, or being accepted.
     pub standing: Standing,
+    /// The generation of the store that was given the format with months; empty if none was.
+    format_raised: ArcSwap<Vec<u8>>,
     /// Observations of the store, for detecting lost writes.
     pub known: Arc<Known>,
 }
@@ -55,7 +58,8 @@ impl Store {
         let known = client.known();
         known.use_ids(ids);
         known.of_generation(&standing.generation());
-        Self { client, clock, ids, clock_readings, marks, standing, known }
+        let format_raised = ArcSwap::default();
+        Self { client, clock, ids, clock_readings, marks, standing, format_raised, known }
     }
 
     /// Returns the last readings of the servers' clocks.
@@ -73,6 +77,27 @@ impl Store {
         let generation = self.standing.generation();
         self.known.of_generation(&generation);
         generation
+    }
+
+    /// Gives the store the format with months, unless this process has: before the first cell that
+    /// versions which read only format 1 would misread.
+    pub async fn need_format_with_months(&self) -> Result<(), StoreError> {
+        let generation = self.generation();
+        if **self.format_raised.load() == *generation {
+            return Ok(());
+        }
+        if !identity::raise_format(&self.client, &generation).await? {
+            return Err(StoreError::StoreLost(CHANGING.to_owned()));
+        }
+        self.format_raised.store(generation);
+        Ok(())
+    }
+
+    /// Records the format that was found: servers that failed over may have lost it.
+    pub fn found_format(&self, format: &str) {
+        if format != identity::FORMAT_WITH_MONTHS {
+            self.format_raised.store(Arc::default());
+        }
     }
 
     /// Records that a call succeeded: the mark beside that key exists.

@@ -82,7 +82,8 @@ pub(super) fn routes(
     let health_service = HealthApi::new(health, stopped.clone()).into_service();
     let metering = |plane| {
         let (engine, administration) = (engine.clone(), administration.clone());
-        MeteringApi::new(engine, administration, config.request_timeout, plane).into_service()
+        let (within, force) = (config.request_timeout, config.access.force);
+        MeteringApi::new(engine, administration, within, plane, force).into_service()
     };
     let (metering, metering_of_admin) = (metering(Plane::Data), metering(Plane::Admin));
     let quota = QuotaApi::new(

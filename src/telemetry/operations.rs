@@ -314,6 +314,7 @@ fn meter_outcome_name(outcome: MeterOutcome) -> &'static str {
         MeterOutcome::AlreadyCounted => "already_counted",
         MeterOutcome::TooLate => "too_late",
         MeterOutcome::InFuture => "in_future",
+        MeterOutcome::Denied => "denied",
     }
 }
 

@@ -14,6 +14,7 @@ use imquota::directory::embedded::EmbeddedDirectory;
 use imquota::directory::redis::RedisDirectory;
 use imquota::directory::{CATALOGS_MAX, CATALOGS_MAX_BYTES, Directory};
 use imquota::domain::catalog::Catalog;
+use imquota::domain::decision::Mode;
 use imquota::domain::group_type::GroupType;
 use imquota::domain::metering::Login;
 use imquota::domain::time::Timestamp;
@@ -99,7 +100,8 @@ async fn sell_and_use(service: &Service, users: usize) {
     service.buy(&app, "r2", order("members-2000"), 1).await.expect("bought");
     let logins = (0..users).map(|number| Login { user: user(format!("u{number}")), at: None });
     let deadline = service.deadline();
-    let metered = service.engine.record_logins(app, logins.collect(), deadline).await;
+    let metered =
+        service.engine.record_logins(app, Mode::Enforce, logins.collect(), deadline).await;
     metered.expect("metered");
 }
 

@@ -10,6 +10,7 @@ mod clocks;
 mod coalesced;
 mod facts_lost;
 mod holds;
+mod login_cells;
 mod redis_acl;
 mod redis_client;
 mod redis_costs;

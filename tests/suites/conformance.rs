@@ -15,6 +15,7 @@ mod hold_script;
 mod holdings;
 mod holds;
 mod limits;
+mod logins;
 mod members;
 mod metering;
 mod modes;
@@ -115,6 +116,13 @@ macro_rules! stamp {
                 groups_of_a_day_are_limited_by_the_edition_within_the_rule
                 violations_of_sold_limits_name_edition_and_ceiling
                 sold_limits_have_thresholds
+            }
+            logins {
+                a_user_beyond_the_limit_of_a_day_is_denied_and_one_who_was_counted_is_not
+                a_user_beyond_the_limit_of_a_month_is_denied_and_one_who_was_counted_is_not
+                limits_on_logins_have_every_mode
+                a_denial_of_a_login_names_limit_source_and_reason
+                the_last_users_of_a_month_are_admitted_exactly_in_a_race
             }
             batches {
                 five_hundred_members_at_once

@@ -18,6 +18,7 @@ mod events;
 mod events_once;
 mod exchanges;
 mod fuzz_corpus;
+mod login_months;
 mod metering;
 mod model;
 mod reconciliation;

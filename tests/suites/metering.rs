@@ -173,7 +173,11 @@ impl Run {
             logins.push(Login { user: user(format!("u{who}")), at });
         }
         let deadline = self.service.deadline();
-        let metered = self.service.engine.record_logins(self.app.clone(), logins, deadline).await;
+        let metered = self
+            .service
+            .engine
+            .record_logins(self.app.clone(), Mode::Enforce, logins, deadline)
+            .await;
         assert_eq!(metered.expect("metered").outcomes, expected, "IMQUOTA_SEED={}", self.seed);
     }
 

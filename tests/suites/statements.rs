@@ -10,6 +10,7 @@ use imquota::directory::statement::HashedStatement;
 use imquota::domain::billing::Item;
 use imquota::domain::calendar::Zone;
 use imquota::domain::catalog::Catalog;
+use imquota::domain::decision::Mode;
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::month::Month;
@@ -57,7 +58,7 @@ async fn log_in(
     let at = Some(Timestamp::from_millis(at));
     let logins = users.map(|number| Login { user: user(format!("u{number}")), at }).collect();
     let deadline = service.deadline();
-    let metered = service.engine.record_logins(app.clone(), logins, deadline).await;
+    let metered = service.engine.record_logins(app.clone(), Mode::Enforce, logins, deadline).await;
     metered.expect("metered").outcomes
 }
 

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use crate::support::redis::Standalone;
 use crate::support::redis_options;
-use crate::support::{app, user};
+use crate::support::{Place, Service, app, user};
 use imquota::clock::SystemClock;
 use imquota::domain::decision::{Mode, Subject};
 use imquota::domain::hold::{Hold, HoldEnd, HoldOutcome};
 use imquota::domain::id::OperationId;
 use imquota::domain::limits::Part;
+use imquota::domain::metering::Login;
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
 use imquota::domain::usage::Counts;
@@ -22,7 +23,7 @@ use imquota::ledger::redis::Redis;
 use imquota::ledger::{Call, Ledger as _, Operation, TakeOptions};
 use imquota::redb::OpenError;
 use imquota::store::Identified as _;
-use redb::{Database, TableDefinition, TableHandle as _};
+use redb::{Database, ReadableDatabase as _, TableDefinition, TableHandle as _};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
@@ -64,10 +65,10 @@ async fn a_store_that_is_open_is_refused_and_can_be_opened_after_it_is_closed() 
 async fn a_store_of_a_newer_format_is_refused_and_not_changed() {
     let directory = tempfile::tempdir().expect("a directory");
     open(directory.path()).expect("opens").close().await;
-    overwrite_meta(directory.path(), "format", Some(&2_u32.to_le_bytes()));
+    overwrite_meta(directory.path(), "format", Some(&3_u32.to_le_bytes()));
     for _ in 0..2 {
         let said = refusal(directory.path());
-        assert!(said.contains("it has format 2, and this version reads format 1"), "{said}");
+        assert!(said.contains("it has format 3, and this version reads formats 1 and 2"), "{said}");
     }
     overwrite_meta(directory.path(), "format", Some(&1_u32.to_le_bytes()));
     drop(open(directory.path()).expect("opens again"));
@@ -176,7 +177,7 @@ async fn data_in_redis_of_a_newer_format_is_refused_and_not_changed() {
     let open = || Redis::open(redis_options(&redis.url()), Arc::new(SystemClock));
     open().await.expect("opens").close().await;
     for (field, value, said) in [
-        ("format", "2", "has format 2, and this version reads format 1"),
+        ("format", "3", "has format 3, and this version reads formats 1 and 2"),
         ("fingerprint_key", "short", "does not hold a fingerprint key"),
     ] {
         let before = redis.server.cli(&["HGET", "imquota:identity", field]);
@@ -188,6 +189,33 @@ async fn data_in_redis_of_a_newer_format_is_refused_and_not_changed() {
         redis.server.cli(&["HSET", "imquota:identity", field, before.trim()]);
     }
     open().await.expect("opens again").close().await;
+}
+
+/// Versions that read only format 1 refuse the file from its first cell with months on.
+#[tokio::test]
+async fn a_file_has_the_second_format_once_users_are_counted_by_month() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let small = include_str!("../support/small.toml");
+    let limits = "accounts_per_app = 6\nactive_users_per_month = 5";
+    for (text, format) in [
+        (small.to_owned(), 1_u32),
+        (small.replacen("accounts_per_app = 6", limits, 1), 2),
+        // There is no way back.
+        (small.to_owned(), 2),
+    ] {
+        let clock = Arc::new(SystemClock);
+        let catalog = imquota::catalog::parse(&text).expect("a catalog");
+        let service = Service::open(&Place::directory(directory.path()), clock, catalog);
+        let logins = vec![Login { user: user("a"), at: None }];
+        let call = service.call(&app("demo"));
+        service.ledger.record_logins(call, logins).await.expect("metered");
+        service.close().await;
+        let database = Database::open(directory.path().join("imquota.redb")).expect("opens");
+        let txn = database.begin_read().expect("begins");
+        let meta = txn.open_table(META).expect("is there");
+        let found = meta.get("format").expect("reads").expect("a format");
+        assert_eq!(found.value(), format.to_le_bytes());
+    }
 }
 
 /// Data of a previous version gets a generation, an id and marks at the first start, once.

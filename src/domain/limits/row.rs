@@ -16,6 +16,8 @@ pub enum Relation {
     Memberships,
     /// Group g exists.
     Groups,
+    /// User u has logged in on day d. No operation takes these; RecordLogins counts them.
+    Logins,
 }
 
 /// One of the three parts of an app. No operation that takes spans two.
@@ -46,14 +48,14 @@ impl Part {
 }
 
 impl Relation {
-    /// Every relation.
+    /// Every relation that operations change.
     pub const ALL: [Self; 4] = [Self::Accounts, Self::Friends, Self::Memberships, Self::Groups];
 
     /// Returns the part of the app that has these facts.
     #[must_use]
     pub fn part(self) -> Part {
         match self {
-            Self::Accounts => Part::Accounts,
+            Self::Accounts | Self::Logins => Part::Accounts,
             Self::Friends => Part::Friends,
             Self::Memberships | Self::Groups => Part::Groups,
         }
@@ -78,6 +80,8 @@ pub enum Window {
     AtOnce,
     /// Those that the running day added, less those that it removed.
     Day,
+    /// Those that the running month added.
+    Month,
 }
 
 /// The value that an edition or add-on sets.

@@ -372,7 +372,8 @@ async fn carry_out(
         Operation::LeaveGroup(it) => checked!(it, LeaveGroup),
         Operation::DissolveGroup(it) => checked!(it, DissolveGroup),
         Operation::RecordLogins(it) => {
-            return Box::pin(api.record_logins(it, deadline)).await.map(Answer::RecordLogins);
+            let recording = Box::pin(api.record_logins(it, deadline, may_force));
+            return recording.await.map(Answer::RecordLogins);
         }
         Operation::ConfirmHold(it) => {
             let ending = Box::pin(api.end_hold(it.check()?, deadline, || may_force));

@@ -19,7 +19,7 @@ use super::pb::metering_service_server::{MeteringService, MeteringServiceServer}
 use super::permits::Permits;
 use super::status::{of_failure, of_invalid, of_reason};
 use super::{REQUEST_MAX_BYTES, pb};
-use crate::access::Role;
+use crate::access::{ForcePolicy, Peer, Role, check_force};
 use crate::directory::statement::HashedStatement;
 use crate::engine::Engine;
 use crate::engine::admin::{Administration, ChangeResult};
@@ -48,21 +48,23 @@ pub struct MeteringApi {
     administration: Administration,
     request_timeout: Duration,
     plane: Plane,
+    force: Option<ForcePolicy>,
     statements: Permits,
 }
 
 impl MeteringApi {
     /// Creates the service over an engine and its administration; `request_timeout` bounds
-    /// recording.
+    /// recording, and `force` is the policy for mode FORCE, if it is set.
     #[must_use]
     pub fn new(
         engine: Arc<Engine>,
         administration: Administration,
         request_timeout: Duration,
         plane: Plane,
+        force: Option<ForcePolicy>,
     ) -> Self {
         let statements = Permits::new("GetStatement and ExportStatement", STATEMENTS_MAX);
-        Self { engine, administration, request_timeout, plane, statements }
+        Self { engine, administration, request_timeout, plane, force, statements }
     }
 
     /// Makes a gRPC service of it.
@@ -125,7 +127,12 @@ impl MeteringService for MeteringApi {
     ) -> Result<Response<pb::RecordLoginsResponse>, Status> {
         self.may_record(&request, "RecordLogins")?;
         let deadline = self.deadline(request.metadata());
-        let recorded = record::logins(&self.engine, request.into_inner(), deadline).await;
+        let may_force = match self.plane {
+            Plane::Data => check_force(self.force, request.extensions().get::<Peer>()),
+            Plane::Admin => Ok(()),
+        };
+        let recorded =
+            record::logins(&self.engine, request.into_inner(), deadline, may_force).await;
         recorded.map(Response::new).map_err(of_failure)
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use crate::access::ForceRefused;
+use crate::domain::decision::Mode;
 use crate::domain::id::Name;
 use crate::domain::metering::{Login, Sample, Sampled};
 use crate::domain::time::Timestamp;
@@ -16,22 +18,27 @@ const RECORDS_MAX: usize = 1000;
 /// Greatest sample: a petabit a second, far above any IM and far from any overflow.
 const SAMPLE_MAX: u64 = 1_000_000_000_000;
 
-/// Counts logins.
+/// Counts logins; `may_force` is whether the caller may use mode FORCE.
 pub async fn logins(
     engine: &Engine,
     request: pb::RecordLoginsRequest,
     deadline: Deadline,
+    may_force: Result<(), ForceRefused>,
 ) -> Result<pb::RecordLoginsResponse, Failure> {
     let catalog = engine.catalog();
     let mut fields = Fields::default();
     let app = fields.app_id(request.app_id);
+    let mode = fields.mode(request.mode);
     let logins = each(&mut fields, "logins", request.logins, |fields, name, login| {
         let user = fields.user_id(&format!("{name}.user_id"), &login.user_id, &catalog.ids);
         let at = at(fields, name, login.at);
         Some(Login { user: user?, at: at? })
     });
-    let (app, logins) = fields.finish(app.zip(logins))?;
-    let metered = engine.record_logins(app, logins, deadline.at);
+    let ((app, mode), logins) = fields.finish(app.zip(mode).zip(logins))?;
+    if mode == Mode::Force {
+        may_force?;
+    }
+    let metered = engine.record_logins(app, mode, logins, deadline.at);
     Ok(in_time(engine, deadline, metered).await?.into())
 }
 

@@ -12,6 +12,24 @@ use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 use crate::redb::writer::Unit;
 
+impl Embedded {
+    /// Gives all cells of logins their months, in steps.
+    async fn count_months(&self, call: &Call) -> Result<(), LedgerError> {
+        loop {
+            let (clock, ids, call) =
+                (self.store.clock.clone(), self.store.ids, self.by_store(call.clone()));
+            let (turn, within) = self.turn(&call, 1);
+            let work = move |unit: &mut Unit<'_, '_>| {
+                let mut rows = TableRows::new(unit, ids.app(&call.app));
+                step::answer(metering::count_rest(&mut rows, &call, clock.now()))
+            };
+            if self.store.writer.submit(turn, within, work).await?? {
+                return Ok(());
+            }
+        }
+    }
+}
+
 #[async_trait]
 impl Meter for Embedded {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
@@ -40,6 +58,7 @@ impl Meter for Embedded {
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
+        self.count_months(call).await?;
         let (clock, ids, call) =
             (self.store.clock.clone(), self.store.ids, self.by_store(call.clone()));
         let (turn, within) = self.turn(&call, 1);
@@ -55,6 +74,7 @@ impl Meter for Embedded {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
+        self.count_months(call).await?;
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, call.clone());
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {

@@ -14,8 +14,8 @@ use crate::domain::metering::{GroupDay, Sampled};
 use crate::domain::schedule::Schedule;
 use crate::domain::time::Timestamp;
 use crate::ledger::in_process::rows::{
-    ChangeKey, Counter, GroupRow, Membership, Result, Rows, ThresholdKey, ThresholdOf, TrackingRow,
-    User,
+    ChangeKey, Counter, GroupRow, Membership, MonthCounting, Result, Rows, ThresholdKey,
+    ThresholdOf, TrackingRow, User,
 };
 use crate::ledger::schedule_codec;
 use crate::redb::writer::Unit;
@@ -286,6 +286,37 @@ impl Rows for TableRows<'_, '_, '_> {
 
     fn remove_logins_before(&mut self, day: Day) -> Result<()> {
         self.unit.tables.login_days.retain_in(self.days_before(day), |_, _| false)
+    }
+
+    fn month_users(&self, first: Day) -> Result<u64> {
+        let row = self.unit.tables.login_months.get((self.app, first.number()))?;
+        Ok(row.map_or(0, |row| row.value()))
+    }
+
+    fn put_month_users(&mut self, first: Day, users: u64) -> Result<()> {
+        let key = (self.app, first.number());
+        self.unit.wrote |= put(&mut self.unit.tables.login_months, key, Some(users))?;
+        Ok(())
+    }
+
+    fn remove_month_users_before(&mut self, first: Day) -> Result<()> {
+        self.unit.tables.login_months.retain_in(self.days_before(first), |_, _| false)
+    }
+
+    fn month_counting(&self) -> Result<Option<MonthCounting>> {
+        let row = self.unit.tables.month_counting.get(self.app)?;
+        Ok(row.map(|row| {
+            let (since, next) = row.value();
+            MonthCounting { since: Day::from_number(since), next }
+        }))
+    }
+
+    fn put_month_counting(&mut self, counting: MonthCounting) -> Result<()> {
+        // In the same transaction as the first cell that earlier versions cannot read.
+        self.unit.wrote |= self.unit.tables.need_format_with_months()?;
+        let row = (counting.since.number(), counting.next);
+        self.unit.wrote |= put(&mut self.unit.tables.month_counting, self.app, Some(row))?;
+        Ok(())
     }
 
     fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>> {

@@ -56,8 +56,8 @@ pub fn count(
         (Whose::App, _) => match (row.window, of_type) {
             (Window::AtOnce, Some(name)) => facts.groups_of_type(name)?,
             (Window::AtOnce, None) => facts.groups_of_all_types()?,
-            (Window::Day, Some(name)) => return facts.net_new(today, name),
-            (Window::Day, None) => return facts.net_new_of_all_types(today),
+            (_, Some(name)) => return facts.net_new(today, name),
+            (_, None) => return facts.net_new_of_all_types(today),
         },
     };
     Ok(i64::try_from(count).unwrap_or(i64::MAX))

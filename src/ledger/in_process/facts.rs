@@ -102,6 +102,16 @@ impl<'r, R: Rows> Facts<'r, R> {
         self.counter(&Counter::Accounts)
     }
 
+    /// Returns the number of users who logged in on a day.
+    pub fn logins_on(&self, day: Day) -> Result<u64> {
+        self.rows.logins_on(day)
+    }
+
+    /// Returns the number of users who logged in in the month that begins with a day.
+    pub fn month_users(&self, first: Day) -> Result<u64> {
+        self.rows.month_users(first)
+    }
+
     /// Returns the usage of a user.
     pub fn user(&self, user: UserKey) -> Result<User> {
         if let Some(changed) = self.changes.users.get(&user) {

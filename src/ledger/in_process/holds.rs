@@ -255,7 +255,7 @@ pub fn held_counts(
 ) -> Result<Counts, StorageError> {
     let mut held = counts.none();
     match (&mut held, subject) {
-        (Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types }, _) => {
+        (Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types, .. }, _) => {
             let Counts::App { groups: types, .. } = counts else { return Ok(held) };
             *accounts = facts.held(Held::Accounts)?;
             for (name, _) in types {

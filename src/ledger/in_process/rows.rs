@@ -107,6 +107,15 @@ pub struct TrackingRow {
     pub changes: u64,
 }
 
+/// The counting of users by month.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MonthCounting {
+    /// The day on which it began.
+    pub since: Day,
+    /// The first user whose cell may be without months; `None`: all have them.
+    pub next: Option<UserKey>,
+}
+
 /// A tracked change: its kind, and two fingerprints.
 pub type ChangeKey = (u8, u64, u64);
 
@@ -206,6 +215,17 @@ pub trait Rows: HoldRows {
     fn put_logins_on(&mut self, day: Day, users: u64) -> Result<()>;
     /// Removes these numbers of all days before.
     fn remove_logins_before(&mut self, day: Day) -> Result<()>;
+
+    /// Returns the number of users who logged in in the month that begins with a day.
+    fn month_users(&self, first: Day) -> Result<u64>;
+    /// Writes this number, which is not 0.
+    fn put_month_users(&mut self, first: Day, users: u64) -> Result<()>;
+    /// Removes these numbers of all months that begin before a day.
+    fn remove_month_users_before(&mut self, first: Day) -> Result<()>;
+    /// Returns the counting of users by month; `None`: they are not counted.
+    fn month_counting(&self) -> Result<Option<MonthCounting>>;
+    /// Writes the counting of users by month.
+    fn put_month_counting(&mut self, counting: MonthCounting) -> Result<()>;
 
     /// Returns the highest sample of a day and name.
     fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>>;

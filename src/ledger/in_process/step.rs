@@ -14,6 +14,7 @@ use crate::domain::decision::{ItemResult, Outcome, Reason, Subject, Violation, a
 use crate::domain::group_type::GroupType;
 use crate::domain::id::{GroupId, Name};
 use crate::domain::limits::Part as AppPart;
+use crate::domain::month::Month;
 use crate::domain::schedule::{Limits, Schedule};
 use crate::domain::time::Timestamp;
 use crate::domain::usage::Counts;
@@ -348,11 +349,14 @@ fn app_counts(
         groups.push((kind.name.clone(), facts.groups_of_type(&kind.name)?));
         net_new_today.push((kind.name.clone(), facts.net_new(today, &kind.name)?));
     }
+    let month = Month::of(today).first_day();
     Ok(Counts::App {
         accounts: facts.accounts()?,
         groups,
         net_new_today,
         net_new_today_of_all_types: facts.net_new_of_all_types(today)?,
+        active_today: facts.logins_on(today)?,
+        active_this_month: facts.month_users(month)?,
     })
 }
 

@@ -126,6 +126,8 @@ fn facts_of(ids: &Fingerprints, effect: Effect<'_>) -> impl Iterator<Item = Fact
         Relation::Memberships => {
             [group.zip(user).map(|(group, user)| Fact::Member(group, user)), None]
         }
+        // No operation takes logins.
+        Relation::Logins => [None, None],
     };
     facts.into_iter().flatten()
 }

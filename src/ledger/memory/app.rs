@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hold_rows::Holds;
+use super::login_rows::{Logins, keep_from};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::id::Name;
@@ -18,7 +19,8 @@ use crate::domain::time::Timestamp;
 use crate::ledger::in_process::facts::Facts;
 use crate::ledger::in_process::groups::release_members;
 use crate::ledger::in_process::rows::{
-    ChangeKey, Counter, GroupRow, Membership, Result, Rows, ThresholdKey, TrackingRow, User,
+    ChangeKey, Counter, GroupRow, Membership, MonthCounting, Result, Rows, ThresholdKey,
+    TrackingRow, User,
 };
 use crate::store::fingerprint::{GroupKey, UserKey};
 
@@ -53,8 +55,7 @@ pub struct App {
     counters: BTreeMap<Counter, u64>,
     net_new: BTreeMap<Day, BTreeMap<Name, i64>>,
     group_days: BTreeMap<Day, GroupDay>,
-    logins: BTreeMap<UserKey, Activity>,
-    login_days: BTreeMap<Day, u64>,
+    logins: Logins,
     /// By the kind of the sample.
     samples: [Samples; Sampled::ALL.len()],
     closed: Option<Day>,
@@ -91,7 +92,6 @@ impl App {
             && self.net_new.is_empty()
             && self.group_days.is_empty()
             && self.logins.is_empty()
-            && self.login_days.is_empty()
             && self.samples.iter().all(Samples::is_empty)
             && self.closed.is_none()
             && self.thresholds.is_empty()
@@ -316,8 +316,7 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn remove_net_new_before(&mut self, day: Day) -> Result<()> {
-        let app = self.change();
-        app.net_new = app.net_new.split_off(&day);
+        keep_from(&mut self.change().net_new, day);
         Ok(())
     }
 
@@ -335,37 +334,58 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn remove_group_days_before(&mut self, day: Day) -> Result<()> {
-        let app = self.change();
-        app.group_days = app.group_days.split_off(&day);
+        keep_from(&mut self.change().group_days, day);
         Ok(())
     }
 
     fn login(&self, user: UserKey) -> Result<Option<Activity>> {
-        Ok(self.app.logins.get(&user).copied())
+        Ok(self.app.logins.cells.get(&user).copied())
     }
 
     fn put_login(&mut self, user: UserKey, days: Option<Activity>) -> Result<()> {
-        put(&mut self.change().logins, user, days);
+        put(&mut self.change().logins.cells, user, days);
         Ok(())
     }
 
     fn logins(&self, from: UserKey, max: usize) -> Result<Vec<(UserKey, Activity)>> {
-        let logins = self.app.logins.range(from..).take(max);
+        let logins = self.app.logins.cells.range(from..).take(max);
         Ok(logins.map(|(user, days)| (*user, *days)).collect())
     }
 
     fn logins_on(&self, day: Day) -> Result<u64> {
-        Ok(self.app.login_days.get(&day).copied().unwrap_or(0))
+        Ok(self.app.logins.by_day.get(&day).copied().unwrap_or(0))
     }
 
     fn put_logins_on(&mut self, day: Day, users: u64) -> Result<()> {
-        self.change().login_days.insert(day, users);
+        self.change().logins.by_day.insert(day, users);
         Ok(())
     }
 
     fn remove_logins_before(&mut self, day: Day) -> Result<()> {
-        let app = self.change();
-        app.login_days = app.login_days.split_off(&day);
+        keep_from(&mut self.change().logins.by_day, day);
+        Ok(())
+    }
+
+    fn month_users(&self, first: Day) -> Result<u64> {
+        Ok(self.app.logins.by_month.get(&first).copied().unwrap_or(0))
+    }
+
+    fn put_month_users(&mut self, first: Day, users: u64) -> Result<()> {
+        self.change().logins.by_month.insert(first, users);
+        Ok(())
+    }
+
+    fn remove_month_users_before(&mut self, first: Day) -> Result<()> {
+        keep_from(&mut self.change().logins.by_month, first);
+        Ok(())
+    }
+
+    fn month_counting(&self) -> Result<Option<MonthCounting>> {
+        Ok(self.app.logins.counting)
+    }
+
+    fn put_month_counting(&mut self, counting: MonthCounting) -> Result<()> {
+        self.change().logins.counting = Some(counting);
         Ok(())
     }
 
@@ -383,14 +403,13 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn remove_samples_before(&mut self, of: Sampled, day: Day) -> Result<()> {
-        let samples = &mut self.change().samples[of as usize];
-        *samples = samples.split_off(&day);
+        keep_from(&mut self.change().samples[of as usize], day);
         Ok(())
     }
 
     fn has_figures(&self) -> Result<bool> {
         let has_no_samples = self.app.samples.iter().all(Samples::is_empty);
-        Ok(!(self.app.login_days.is_empty() && has_no_samples))
+        Ok(!(self.app.logins.by_day.is_empty() && has_no_samples))
     }
 
     fn closed(&self) -> Result<Option<Day>> {

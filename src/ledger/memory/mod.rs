@@ -49,6 +49,7 @@ use steps::{SUBJECTS_MAX, Steps};
 pub(super) mod app;
 mod apps;
 mod hold_rows;
+mod login_rows;
 mod metering;
 mod steps;
 #[cfg(test)]

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use redis::Value;
 
-use super::Redis;
-use super::reply::Decided;
+use super::reply::{Decided, ItemReply};
 use super::takes::SUBJECTS_MAX;
 use super::usage::{HASHES, fields, malformed_reply, part};
 use super::verdict::at;
 use super::work::{OperationRun, ScriptCall};
+use super::{Redis, logins};
 use crate::domain::calendar::{Day, Zone};
 use crate::domain::id::Name;
 use crate::domain::metering::{
@@ -30,30 +30,7 @@ use crate::redis::scripts::ScriptId;
 #[async_trait]
 impl Meter for Redis {
     async fn record_logins(&self, call: Call, logins: Vec<Login>) -> Result<Metered, LedgerError> {
-        let work = OperationRun::new(&self.shared, &call);
-        let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
-        for logins in logins.chunks(SUBJECTS_MAX) {
-            let of_app = work.keys();
-            let mut keys = vec![of_app.logins_by_day()];
-            let mut arguments = bounds();
-            for Login { user, at } in logins {
-                let cell = of_app.user(user);
-                keys.push(of_app.login_bucket(cell));
-                arguments.extend(instant(call.catalog.zone, *at));
-                arguments.push(cell.element());
-            }
-            let (script, subjects) = (ScriptId::RecordLogins, logins.len());
-            let step = ScriptCall {
-                script,
-                part: Part::Accounts,
-                by_day: true,
-                subjects,
-                keys,
-                arguments,
-            };
-            extend(&mut metered, &work, step).await?;
-        }
-        Ok(metered)
+        logins::record(&OperationRun::new(&self.shared, &call), &logins).await
     }
 
     async fn report_samples(
@@ -63,7 +40,7 @@ impl Meter for Redis {
         samples: Vec<Sample>,
     ) -> Result<Metered, LedgerError> {
         let work = OperationRun::new(&self.shared, &call);
-        let mut metered = Metered { at: Timestamp::from_millis(0), outcomes: Vec::new() };
+        let mut metered = Metered::of(Timestamp::from_millis(0), Vec::new());
         for samples in samples.chunks(SUBJECTS_MAX) {
             let keys = vec![highest(work.keys(), of)];
             let mut arguments = bounds();
@@ -89,13 +66,15 @@ impl Meter for Redis {
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
-        let logins = of_accounts(keys);
+        logins::count_all_months(&work).await?;
+        let logins = logins::hashes_of_logins(keys).to_vec();
         let logins = part(&work, Part::Accounts, HASHES, logins);
         let groups = vec![keys.groups_by_type(), keys.group_totals()];
         let groups = part(&work, Part::Groups, HASHES, groups);
         let (logins, groups) = tokio::try_join!(logins, groups)?;
         let days = days(&logins, &groups, first, last).ok_or_else(malformed_reply)?;
-        Ok(Figures { read_at: at(&groups), days })
+        let month_users = logins::month_users(&logins, first, last).ok_or_else(malformed_reply)?;
+        Ok(Figures { read_at: at(&groups), days, month_users })
     }
 
     async fn close_month(
@@ -105,8 +84,9 @@ impl Meter for Redis {
     ) -> Result<Option<Figures>, LedgerError> {
         let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
+        logins::count_all_months(&work).await?;
+        let logins = logins::hashes_of_logins(keys).to_vec();
         let groups = vec![keys.groups_by_type(), keys.group_totals()];
-        let logins = of_accounts(keys);
         let logins = close(&work, Part::Accounts, logins, month);
         let groups = close(&work, Part::Groups, groups, month);
         let (logins, groups) = tokio::try_join!(logins, groups)?;
@@ -115,7 +95,10 @@ impl Meter for Redis {
             return Ok(None);
         }
         let days = days(&logins, &groups, month.first, month.last).ok_or_else(malformed_reply)?;
-        Ok(Some(Figures { read_at: at(&logins).max(at(&groups)), days }))
+        let users =
+            logins::month_users(&logins, month.first, month.last).ok_or_else(malformed_reply)?;
+        let read_at = at(&logins).max(at(&groups));
+        Ok(Some(Figures { read_at, days, month_users: users }))
     }
 }
 
@@ -125,13 +108,6 @@ fn highest(keys: &Keys, of: Sampled) -> Vec<u8> {
         Sampled::Bandwidth => keys.bandwidth(),
         Sampled::Gauge => keys.gauges(),
     }
-}
-
-/// Returns the keys of the figures in the part of accounts, in the order in which [`days`] expects
-/// their values.
-fn of_accounts(keys: &Keys) -> Vec<Vec<u8>> {
-    let samples = Sampled::ALL.map(|of| highest(keys, of));
-    std::iter::once(keys.logins_by_day()).chain(samples).collect()
 }
 
 /// Closes a month in one part of the app.
@@ -157,7 +133,7 @@ async fn close(
 
 /// Returns the first arguments of a metering script: how late, how far ahead, how long kept, and a
 /// place for the days.
-fn bounds() -> Vec<Vec<u8>> {
+pub(super) fn bounds() -> Vec<Vec<u8>> {
     let numbers = [LATE_DAYS_MAX.into(), AHEAD_MAX.as_millis(), FIGURES_DAYS_KEPT.into()];
     let mut arguments: Vec<_> = numbers.map(|number| number.to_string().into_bytes()).into();
     arguments.push(Vec::new());
@@ -165,7 +141,7 @@ fn bounds() -> Vec<Vec<u8>> {
 }
 
 /// Formats a day and an instant for scripts.
-fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
+pub(super) fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
     at.map_or_else(Default::default, |at| {
         let day = zone.day_of(at).number();
         [day.to_string().into_bytes(), at.as_millis().to_string().into_bytes()]
@@ -179,17 +155,22 @@ async fn extend(
     step: ScriptCall,
 ) -> Result<(), LedgerError> {
     let decided = work.step(None, step).await?;
-    metered.at = at(&decided);
-    for said in &decided.said {
-        metered.outcomes.push(match said.letter {
-            b'A' => MeterOutcome::Counted,
-            b'H' => MeterOutcome::AlreadyCounted,
-            b'O' => MeterOutcome::TooLate,
-            b'F' => MeterOutcome::InFuture,
-            _ => return Err(malformed_reply()),
-        });
-    }
+    metered.append(outcomes(&decided)?);
     Ok(())
+}
+
+/// Returns the outcomes of a step, without violations.
+pub(super) fn outcomes(decided: &Decided) -> Result<Metered, LedgerError> {
+    let outcome = |said: &ItemReply| match said.letter {
+        b'A' | b'S' => Some(MeterOutcome::Counted),
+        b'H' => Some(MeterOutcome::AlreadyCounted),
+        b'O' => Some(MeterOutcome::TooLate),
+        b'F' => Some(MeterOutcome::InFuture),
+        b'D' => Some(MeterOutcome::Denied),
+        _ => None,
+    };
+    let outcomes: Option<_> = decided.said.iter().map(outcome).collect();
+    Ok(Metered::of(at(decided), outcomes.ok_or_else(malformed_reply)?))
 }
 
 /// Returns the figures of each day; `None` if the replies are malformed.
@@ -197,7 +178,7 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
     // The first value is the schedule, or whether the month is closed.
     let dau = by_day(logins.more.get(1)?, integer)?;
     let mut bandwidth = by_day_and_name(logins.more.get(2)?)?;
-    let mut gauges = by_day_and_name(logins.more.get(3)?)?;
+    let mut gauges = by_day_and_name(logins.more.get(5)?)?;
     let by_type = fields(groups.more.get(1)?)?;
     // Those that are held are in no figure.
     let number = |(name, count): &(String, Value)| {
@@ -222,7 +203,10 @@ fn days(logins: &Decided, groups: &Decided, first: Day, last: Day) -> Option<Vec
 }
 
 /// Parses a hash by day.
-fn by_day<T>(hash: &Value, read: impl Fn(&Value) -> Option<T>) -> Option<HashMap<i32, T>> {
+pub(super) fn by_day<T>(
+    hash: &Value,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Option<HashMap<i32, T>> {
     let day = |(field, value): (String, Value)| Some((field.parse().ok()?, read(&value)?));
     fields(hash)?.into_iter().map(day).collect()
 }

@@ -48,6 +48,7 @@ mod group_types;
 mod holdings;
 mod holds;
 mod limits;
+mod logins;
 mod metering;
 mod position;
 mod reconcile;

@@ -9,8 +9,10 @@ use redis::Value;
 use super::reply::{Decided, Reply};
 use super::verdict::{at, unreadable};
 use super::work::{OperationRun, ScriptCall, refusal};
+use crate::domain::calendar::Day;
 use crate::domain::decision::Subject;
 use crate::domain::id::{GroupId, Name};
+use crate::domain::month::Month;
 use crate::domain::usage::Counts;
 use crate::ledger::{Call, LedgerError, Reading, schedule_codec};
 use crate::redis::keys::{Cell, Part};
@@ -37,7 +39,9 @@ pub async fn read(work: &OperationRun<'_>, subject: &Subject) -> Result<Reading,
             reading(work.call, &groups, counts, held)
         }
         Subject::App => {
-            let accounts = part(work, Part::Accounts, "number", vec![keys.accounts()]);
+            let of_accounts = [keys.accounts(), keys.logins_by_day(), keys.users_by_month()];
+            let accounts = step(Part::Accounts, "number", of_accounts.into());
+            let accounts = work.step(None, accounts.arguments(active_fields(work)));
             let groups = vec![keys.groups_by_type(), keys.groups_by_day()];
             let groups = groups_of_app(work, groups);
             let (accounts, groups) = tokio::try_join!(accounts, groups)?;
@@ -156,6 +160,9 @@ fn app_counts(
     let by_type = numbers(groups.more.get(1)).ok_or_else(malformed_reply)?;
     let by_day = numbers(groups.more.get(2)).ok_or_else(malformed_reply)?;
     let holds = holds(groups.more.get(3)).ok_or_else(malformed_reply)?;
+    let [on_days, in_months] = [3, 4].map(|index| numbers(accounts.more.get(index)));
+    let (on_days, in_months) = on_days.zip(in_months).ok_or_else(malformed_reply)?;
+    let month = Month::of(Day::from_number(today)).first_day().number();
     let number = |of: &HashMap<String, i64>, field: &str| of.get(field).copied().unwrap_or(0);
     let names = || call.catalog.group_types.iter().map(|kind| kind.name.clone());
     // The number of groups whose hold has one of those states, of a type or of all, of today or of
@@ -185,6 +192,8 @@ fn app_counts(
             })
             .collect(),
         net_new_today_of_all_types: number(&by_day, &today.to_string()) - of(GONE, None, true),
+        active_today: whole(number(&on_days, &today.to_string())),
+        active_this_month: whole(number(&in_months, &month.to_string())),
     };
     let held = Counts::App {
         accounts: count(accounts, 2)?,
@@ -193,8 +202,20 @@ fn app_counts(
             .collect(),
         net_new_today: names().map(|it| (it.clone(), of(&[HELD], Some(&it), true))).collect(),
         net_new_today_of_all_types: of(&[HELD], None, true),
+        active_today: 0,
+        active_this_month: 0,
     };
     Ok((counts, held))
+}
+
+/// Returns the days and the months around now by this process's clock, as fields of the hashes of
+/// logins: yesterday to tomorrow, and the months of last month to next month.
+fn active_fields(work: &OperationRun<'_>) -> Vec<Vec<u8>> {
+    let today = work.call.catalog.zone.day_of(work.store.clock.now());
+    let days = [-1, 0, 1].map(|days| today.number().saturating_add(days));
+    let month = Month::of(today);
+    let months = [month.previous(), month, month.next()].map(|it| it.first_day().number());
+    days.into_iter().chain(months).map(|number| number.to_string().into_bytes()).collect()
 }
 
 /// A group that ends unless it is confirmed.

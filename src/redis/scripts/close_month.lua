@@ -13,5 +13,5 @@ if tonumber(redis.call('GET', KEYS[2]) or -2^31) < tonumber(ARGV[5]) then
   redis.call('SET', KEYS[2], ARGV[5])
 end
 local hashes = {}
-for i = 3, #KEYS do hashes[i - 2] = redis.call('HGETALL', KEYS[i]) end
+for i = 3, #KEYS - 1 do hashes[i - 2] = redis.call('HGETALL', KEYS[i]) end
 return answer(1, unpack(hashes))

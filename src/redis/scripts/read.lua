@@ -1,6 +1,8 @@
 #!lua flags=no-writes
 -- Reads counts. KEYS: 1 limits, then by ARGV[4]: 'set' a set, whose facts are ARGV[5], an element
--- and ARGV[6]; 'number' the number of accounts; 'group' a group and its members, ARGV[5] types,
+-- and ARGV[6]; 'number' the number of accounts,
+-- and of logins by day, and by month, those of ARGV[5..7], and [8..10], as lists of fields and
+-- values; 'group' a group and its members, ARGV[5] types,
 -- ARGV[6] the group; 'groups' the groups by type and by day, and as read_groups.lua; 'hashes' any
 -- hashes, as lists of fields and values.
 -- Result: also the whole schedule ('' if there is none), then the values. Facts that have expired
@@ -22,7 +24,12 @@ if what == 'number' then
     if not is_skewed then expired = redis.call('ZCOUNT', expiry_key, '-inf', now) end
     held = redis.call('ZCOUNT', expiry_key, '-inf', '(4e15') - expired
   end
-  return answer(schedule, (redis.call('GET', KEYS[2]) or 0) - expired, held)
+  local active = {{}, {}}
+  for i = 5, 10 do
+    local of, key = active[i < 8 and 1 or 2], KEYS[i < 8 and 3 or 4]
+    of[#of + 1], of[#of + 2] = ARGV[i], redis.call('HGET', key, ARGV[i]) or '0'
+  end
+  return answer(schedule, (redis.call('GET', KEYS[2]) or 0) - expired, held, active[1], active[2])
 end
 if what == 'hashes' or what == 'groups' then
   local hashes, last, missing = {}, what == 'groups' and 3 or #KEYS - 1, nil

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use imquota::clock::{Clock, SystemClock};
+use imquota::domain::decision::Mode;
 use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::time::Timestamp;
 use tokio::task::JoinSet;
@@ -60,8 +61,10 @@ async fn log_in(
         let of = rng.below(APPS);
         let logins = vec![Login { user: user(format!("u-{task}-{number}")), at }];
         let deadline = service.deadline();
-        let metered =
-            service.engine.record_logins(app(&format!("race-{of}")), logins, deadline).await;
+        let metered = service
+            .engine
+            .record_logins(app(&format!("race-{of}")), Mode::Enforce, logins, deadline)
+            .await;
         let is_late = match metered.expect("metered").outcomes[0] {
             MeterOutcome::Counted => 0,
             MeterOutcome::TooLate => 1,

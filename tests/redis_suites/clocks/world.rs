@@ -121,7 +121,11 @@ impl World {
         at: Option<Timestamp>,
     ) -> Result<MeterOutcome, LedgerError> {
         let (login, deadline) = (Login { user: user(name), at }, self.service.deadline());
-        let metered = self.service.engine.record_logins(app.clone(), vec![login], deadline).await?;
+        let metered = self
+            .service
+            .engine
+            .record_logins(app.clone(), Mode::Enforce, vec![login], deadline)
+            .await?;
         Ok(metered.outcomes[0])
     }
 

@@ -1,5 +1,6 @@
 //! The cost of a login in Redis: script calls, memory, and the server's time.
 
+use imquota::domain::decision::Mode;
 use imquota::domain::id::{AppId, UserId};
 use imquota::domain::metering::Login;
 
@@ -23,7 +24,11 @@ fn logins(users: &[UserId]) -> Vec<Login> {
 
 async fn record(service: &Service, app: &AppId, users: &[UserId]) {
     let deadline = service.deadline();
-    service.engine.record_logins(app.clone(), logins(users), deadline).await.expect("counted");
+    service
+        .engine
+        .record_logins(app.clone(), Mode::Enforce, logins(users), deadline)
+        .await
+        .expect("counted");
 }
 
 /// The server's time in scripts so far, in microseconds.

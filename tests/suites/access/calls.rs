@@ -319,7 +319,9 @@ impl Call {
         match self.rpc {
             "RecordLogins" => {
                 let logins = vec![pb::Login { user_id: "a".to_owned(), at: None }];
-                code(client.record_logins(pb::RecordLoginsRequest { app_id, logins }).await)
+                code(
+                    client.record_logins(pb::RecordLoginsRequest { app_id, logins, mode: 0 }).await,
+                )
             }
             "ReportBandwidth" => {
                 let region = "mainland".to_owned();

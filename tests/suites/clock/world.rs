@@ -17,7 +17,7 @@ use imquota::engine::admin::{
     AdminError, Administration, Change, ChangeKind, Changed, EntryFilter,
 };
 use imquota::engine::events::EventPublisher;
-use imquota::engine::{Decision, Engine, Request, UnknownApp};
+use imquota::engine::{Decision, Denial, Engine, Request, UnknownApp};
 use imquota::events::embedded::EmbeddedEvents;
 use imquota::events::{Claim, EventLog, EventsError, Lease, TIME_CURSOR};
 use imquota::ledger::embedded::Embedded;
@@ -251,11 +251,11 @@ impl World {
             .await
     }
 
-    pub async fn log_in(&self, of: &str, at: Option<i64>) -> Result<Metered, LedgerError> {
+    pub async fn log_in(&self, of: &str, at: Option<i64>) -> Result<Metered<Denial>, LedgerError> {
         let at = at.map(Timestamp::from_millis);
         let logins = ["a", "b", "c"].map(|name| Login { user: user(name), at });
         let deadline = self.engine.local_now() + Duration::from_secs(2);
-        self.engine.record_logins(app(of), logins.to_vec(), deadline).await
+        self.engine.record_logins(app(of), Mode::Enforce, logins.to_vec(), deadline).await
     }
 
     pub async fn report(&self, of: &str, kbps: u64) -> Result<Metered, LedgerError> {

@@ -1,7 +1,7 @@
 //! Logins and samples, as far as they can be tested with a store's own clock;
 //! `tests/suites/metering.rs` tests other days.
 //!
-//! Outcomes are written C counted, A counted before, L too late, F in the future.
+//! Outcomes are written C counted, A counted before, L too late, F in the future, D denied.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,6 +27,7 @@ fn shown(metered: &Metered) -> String {
         MeterOutcome::AlreadyCounted => 'A',
         MeterOutcome::TooLate => 'L',
         MeterOutcome::InFuture => 'F',
+        MeterOutcome::Denied => 'D',
     };
     metered.outcomes.iter().map(letter).collect()
 }

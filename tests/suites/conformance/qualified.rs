@@ -29,7 +29,7 @@ impl App {
         limits
     }
 
-    async fn sells(&self, more: &[(LimitId, u64)]) {
+    pub async fn sells(&self, more: &[(LimitId, u64)]) {
         let segment = endless(self.with(more));
         self.put(&Schedule::from_segments(vec![segment]).expect("endless")).await;
     }

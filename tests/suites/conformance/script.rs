@@ -188,7 +188,7 @@ pub fn shown_counts(counts: &Counts) -> String {
             let own = max_members.map_or(String::new(), |max| format!(" of {max}"));
             format!("{group_type} {members}{own}")
         }
-        Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types } => {
+        Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types, .. } => {
             let mut text = format!("accounts {accounts}");
             for (name, count) in groups.iter().filter(|(_, count)| *count != 0) {
                 write!(text, "; {name} {count}").expect("a string takes all");

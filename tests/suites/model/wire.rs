@@ -173,7 +173,7 @@ pub fn without_codes(mut ended: Vec<Ended>) -> Vec<Ended> {
 pub fn held(counts: &Counts) -> Held {
     let mut held = Held::new();
     match counts {
-        Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types } => {
+        Counts::App { accounts, groups, net_new_today, net_new_today_of_all_types, .. } => {
             let number = |number: &i64| u64::try_from(*number).expect("not negative");
             held.insert("accounts".into(), *accounts);
             held.extend(groups.iter().map(|(name, of)| (format!("groups of {name}"), *of)));
