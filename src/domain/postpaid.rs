@@ -98,14 +98,6 @@ pub struct Region {
     pub price_fen_per_mbps_day: Option<i64>,
 }
 
-impl PostPaid {
-    /// Returns whether any figure is the number of users of a month: none is so far.
-    #[must_use]
-    pub fn needs_month_users(&self) -> bool {
-        false
-    }
-}
-
 impl Tier {
     /// Returns the units that a figure comes to.
     #[must_use]

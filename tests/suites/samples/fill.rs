@@ -20,7 +20,8 @@ use imquota::domain::catalog::Catalog;
 use imquota::domain::decision::{Mode, Outcome, Violation};
 use imquota::domain::id::Name;
 use imquota::domain::limit::{Limit, LimitId};
-use imquota::domain::limits::{LimitKind, Window};
+use imquota::domain::limits::{LimitKind, Relation, Window};
+use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::schedule::{Limits, Schedule, Segment};
 use imquota::domain::time::Timestamp;
 use imquota::ledger::memory::Memory;
@@ -211,6 +212,18 @@ impl Filling {
         assert!(self.apply(Mode::Force, groups).await.is_empty());
     }
 
+    /// Counts that many users who log in, and tries one more.
+    async fn log_in_all(&self, number: u64, what: &str) {
+        let login = |number| Login { user: user(format!("u{number}")), at: None };
+        let logins: Vec<Login> = (0..=number).map(login).collect();
+        let metered = self.ledger.record_logins(self.call.clone(), logins).await.expect(what);
+        let (last, counted) = metered.outcomes.split_last().expect("logins");
+        assert!(counted.iter().all(|outcome| *outcome == MeterOutcome::Counted), "{what}");
+        assert_eq!((*last, metered.violations.len()), (MeterOutcome::Denied, 1), "{what}");
+        let violation = &metered.violations[0].1[0];
+        assert!(self.is_named(violation) && violation.used == number, "{what}: {violation:?}");
+    }
+
     /// The id with which violations name the limit.
     fn is_named(&self, violation: &Violation) -> bool {
         let named = match self.id.kind() {
@@ -285,6 +298,10 @@ async fn fill_all(name: &str, ledger: Arc<dyn Ledger>, is_reached: fn(&Case) -> 
         ledger.put_schedule(&call.app, 1, &schedule).await.expect("stored");
         let group_type = Filling::group_type(&case, &catalog);
         let filling = Filling { ledger: ledger.clone(), call, id: id.clone(), group_type };
+        if id.kind().row().relation == Some(Relation::Logins) {
+            filling.log_in_all(*number, &what).await;
+            continue;
+        }
         let is_hidden = filling.fill(*number).await;
         let expected = HIDDEN.contains(&(name, of, &id.to_string()));
         assert_eq!(is_hidden, expected, "{what}: another limit is reached before");

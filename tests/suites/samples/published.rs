@@ -87,6 +87,7 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          members_per_group            100      250   1000        5000
          members_per_group/chatroom   100     2000  10000           -
          groups_per_app/chatgroup     100    10000  50000           -
+         active_users_per_month       500        -      -           -
          charged starter pro
          meter mau logins month_distinct free starter 5000 pro 10000 unit 1 price 0.05",
     ),
