@@ -209,6 +209,30 @@ async fn a_sidecar_of_the_version_before_changes_no_cell_with_months() {
     world.service.close().await;
 }
 
+/// A login of the same month may still come, as a repetition.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_is_kept_while_its_month_may_get_a_late_login() {
+    let world = World::start().await;
+    let today = world.today();
+    world.log_in(true, &["first"]).await;
+    let ids = world.service.fingerprints();
+    // Every hundredth new user has their bucket swept.
+    let sweeps =
+        |name: &String| ids.user(&user(name.as_str())).cast_signed().to_string().ends_with("00");
+    let sweeper = (0..100_000).map(|number| format!("u{number}")).find(sweeps).expect("one");
+    let (bucket, _) = world.place(&sweeper);
+    let kept_since = Month::of(Day::from_number(today - 31)).first_day().number();
+    for (who, day) in [("1", kept_since - 1), ("2", kept_since), ("3", today - 100), ("4", today)] {
+        let cell = with_months(day, 1, 1).to_string();
+        world.redis.server.cli(&["HSET", &bucket, who, &cell]);
+    }
+    world.log_in(true, &[&sweeper]).await;
+    let left = world.redis.server.cli(&["HKEYS", &bucket]);
+    let left: Vec<&str> = left.split_whitespace().collect();
+    assert!(left.len() == 3 && left.contains(&"2") && left.contains(&"4"), "{left:?}");
+    world.service.close().await;
+}
+
 /// As a sidecar of the version before that runs does with the format of this one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_sidecar_refuses_a_store_whose_format_rises_above_its_own() {

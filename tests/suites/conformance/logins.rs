@@ -3,6 +3,8 @@
 //!
 //! Outcomes are written C counted, A counted before, D denied, with `LIMIT USED/MOST` behind them.
 
+use std::fmt::Write as _;
+
 use imquota::domain::decision::{Mode, Reason, Subject};
 use imquota::domain::limit::{LimitId, Source};
 use imquota::domain::metering::{Login, MeterOutcome};
@@ -37,7 +39,7 @@ impl App {
             let violations = metered.violations.iter().filter(|(at, _)| *at == index);
             for it in violations.flat_map(|(_, all)| all) {
                 let limit = it.bound.limit.finite().expect("a limit");
-                text += &format!(" {} {}/{limit}", it.limit_id, it.used);
+                write!(text, " {} {}/{limit}", it.limit_id, it.used).expect("a string takes all");
             }
             text
         });
