@@ -237,6 +237,41 @@ mod tests {
         }
     }
 
+    /// Without the cut-offs of months, which leave fewer late logins.
+    #[test]
+    fn logins_up_to_a_month_late_count_like_plain_sets() {
+        for seed in 0..400_u64 {
+            let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let mut below = |most: u64| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                i32::try_from(state % most).expect("small")
+            };
+            // In the beginning of 2019, or of the leap year after it.
+            let mut today = [17_897, 18_262][usize::from(seed % 2 == 0)] + below(90);
+            let (mut cell, mut seen) = (None, std::collections::BTreeSet::new());
+            for login in 0..80 {
+                today += if below(3) == 0 { below(12) } else { 0 };
+                // Some are of tomorrow, since clocks differ.
+                let of = Day::from_number(today + 1 - below(33));
+                let month = Month::of(of);
+                let is_new = !seen.iter().any(|(seen, _)| *seen == month);
+                let is_first = seen.insert((month, of));
+                let before = cell.map(Activity::unpack);
+                match Activity::log_in(before, of, true) {
+                    LoggedIn::First(activity, counted) => {
+                        assert!(is_first, "{seed}: login {login} on {of}");
+                        assert_eq!(counted, is_new.then_some(month), "{seed}: login {login}");
+                        cell = Some(activity.packed());
+                    }
+                    LoggedIn::Repeated => assert!(!is_first, "{seed}: login {login} on {of}"),
+                    LoggedIn::TooLate => panic!("{seed}: login {login} on {of}"),
+                }
+            }
+        }
+    }
+
     #[test]
     fn months_follow_from_the_days_of_a_cell_without_them() {
         for (days, months) in [
