@@ -15,11 +15,12 @@ use chrono::{Datelike as _, Months, NaiveDate};
 use imquota::catalog;
 use imquota::domain::calendar::Day;
 use imquota::domain::catalog::Catalog;
-use imquota::domain::decision::{Mode, Violation};
+use imquota::domain::decision::{Mode, Subject, Violation};
 use imquota::domain::id::AppId;
 use imquota::domain::metering::{Login, MeterOutcome};
 use imquota::domain::schedule::Schedule;
 use imquota::domain::time::Timestamp;
+use imquota::domain::upgrade::Offer;
 use imquota::ledger::Call;
 use imquota::ledger::metering::{ClosedMonth, Figures};
 
@@ -368,5 +369,31 @@ async fn in_redis((first, is_limited): (u64, bool)) {
         // Each run is of an app of its own; the time goes on.
         Run::over(&service, &shared, &format!("metered-{seed}"), (seed, is_limited)).await;
     }
+    service.close().await;
+}
+
+#[tokio::test]
+async fn a_denied_login_has_a_code_a_sentence_and_an_offer() {
+    let text = include_str!("../../deploy/catalogs/agora-chat-2026.toml");
+    let clock = ManualClock::at(noon("2026-08-01"));
+    let service = Service::open(&Place::Memory, clock, catalog::parse(text).expect("a catalog"));
+    let login = |number| Login { user: user(format!("u{number}")), at: None };
+    let record = async |numbers: std::ops::Range<u32>| {
+        let (logins, deadline) = (numbers.map(login).collect(), service.deadline());
+        let metered =
+            service.engine.record_logins(app("demo"), Mode::Enforce, logins, deadline).await;
+        metered.expect("metered")
+    };
+    assert!(record(0..500).await.violations.is_empty());
+    let metered = record(499..501).await;
+    assert_eq!(metered.outcomes, [MeterOutcome::AlreadyCounted, MeterOutcome::Denied]);
+    let [(1, denials)] = metered.violations.as_slice() else { panic!("{metered:?}") };
+    let [denial] = denials.as_slice() else { panic!("{denials:?}") };
+    assert_eq!(denial.message, "the app has 500 of at most 500 active users of a month");
+    assert_eq!(denial.im_code.number, 1);
+    let [offer] = denial.upgrades.as_slice() else { panic!("{denial:?}") };
+    assert_eq!(offer.offer, Offer::Edition("starter".into()));
+    let usage = service.used(&app("demo"), Subject::App, "active_users_per_month").await;
+    assert_eq!(usage, 500);
     service.close().await;
 }
