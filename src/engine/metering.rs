@@ -47,7 +47,8 @@ impl Engine {
             Sampled::Bandwidth => "report_bandwidth",
             Sampled::Gauge => "report_gauge",
         };
-        self.meter(operation, Mode::Enforce, &app, self.ledger.report_samples(call, of, samples)).await
+        self.meter(operation, Mode::Enforce, &app, self.ledger.report_samples(call, of, samples))
+            .await
     }
 
     async fn meter(

@@ -125,7 +125,7 @@ impl<'a> Row<'a, '_> {
             Some(Aggregate::MonthDistinct) => {
                 let highest = self.books.figures.iter().map(|figures| figures.dau).max();
                 let users = self.books.month_users;
-                made.is_least = users.is_none();
+                made.is_least = users.is_none() && highest > Some(0);
                 made.value = users.or(highest).unwrap_or(0).into();
             }
             Some(Aggregate::DailyPeakSum) if self.meter.round_each_day => {

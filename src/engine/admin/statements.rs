@@ -181,6 +181,7 @@ fn statement_of(
     now: Timestamp,
     figures: &Figures,
 ) -> Statement {
+    let month_users = figures.month_users.iter().find(|(of, _)| *of == month);
     let books = BillingInputs {
         catalogs,
         app: &record.app,
@@ -189,7 +190,7 @@ fn statement_of(
         since: first_open(record, catalogs, now),
         closed_through: record.closed_through,
         figures: &figures.days,
-        month_users: None,
+        month_users: month_users.map(|(_, users)| *users),
     };
     statement(&books, month, now)
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::hold_rows::Holds;
 use super::login_rows::{Logins, keep_from};
+use super::sample_rows::{Samples, of_day};
 use crate::domain::calendar::Day;
 use crate::domain::clock_guard::ClockReading;
 use crate::domain::id::Name;
@@ -56,8 +57,7 @@ pub struct App {
     net_new: BTreeMap<Day, BTreeMap<Name, i64>>,
     group_days: BTreeMap<Day, GroupDay>,
     logins: Logins,
-    /// By the kind of the sample.
-    samples: [Samples; Sampled::ALL.len()],
+    samples: Samples,
     closed: Option<Day>,
     thresholds: BTreeMap<ThresholdKey, u64>,
     tracking: Option<TrackingRow>,
@@ -74,9 +74,6 @@ struct Group {
     number: u64,
 }
 
-/// The highest sample of each day and name.
-type Samples = BTreeMap<Day, BTreeMap<Name, u64>>;
-
 impl App {
     /// Returns whether the app has no rows.
     pub fn is_empty(&self) -> bool {
@@ -92,7 +89,7 @@ impl App {
             && self.net_new.is_empty()
             && self.group_days.is_empty()
             && self.logins.is_empty()
-            && self.samples.iter().all(Samples::is_empty)
+            && self.samples.is_empty()
             && self.closed.is_none()
             && self.thresholds.is_empty()
             && self.tracking.is_none()
@@ -180,12 +177,6 @@ pub(super) fn put<K: Ord, V>(rows: &mut BTreeMap<K, V>, key: K, value: Option<V>
 fn pairs<V: Copy>(rows: &BTreeMap<(u64, u64), V>, first: u64, max: usize) -> Vec<(u64, V)> {
     let rows = rows.range((first, u64::MIN)..=(first, u64::MAX)).take(max);
     rows.map(|((_, second), value)| (*second, *value)).collect()
-}
-
-/// Returns the rows of a day.
-fn of_day<V: Copy>(rows: &BTreeMap<Day, BTreeMap<Name, V>>, day: Day) -> Vec<(Name, V)> {
-    let rows = rows.get(&day).into_iter().flatten();
-    rows.map(|(name, value)| (name.clone(), *value)).collect()
 }
 
 impl Rows for MemoryRows<'_> {
@@ -390,26 +381,25 @@ impl Rows for MemoryRows<'_> {
     }
 
     fn sample(&self, of: Sampled, day: Day, name: &Name) -> Result<Option<u64>> {
-        Ok(self.app.samples[of as usize].get(&day).and_then(|of_day| of_day.get(name)).copied())
+        Ok(self.app.samples.get(of, day, name))
     }
 
     fn put_sample(&mut self, of: Sampled, day: Day, name: &Name, value: u64) -> Result<()> {
-        self.change().samples[of as usize].entry(day).or_default().insert(name.clone(), value);
+        self.change().samples.put(of, day, name, value);
         Ok(())
     }
 
     fn samples_on(&self, of: Sampled, day: Day) -> Result<Vec<(Name, u64)>> {
-        Ok(of_day(&self.app.samples[of as usize], day))
+        Ok(self.app.samples.on(of, day))
     }
 
     fn remove_samples_before(&mut self, of: Sampled, day: Day) -> Result<()> {
-        keep_from(&mut self.change().samples[of as usize], day);
+        self.change().samples.remove_before(of, day);
         Ok(())
     }
 
     fn has_figures(&self) -> Result<bool> {
-        let has_no_samples = self.app.samples.iter().all(Samples::is_empty);
-        Ok(!(self.app.logins.by_day.is_empty() && has_no_samples))
+        Ok(!self.app.logins.by_day.is_empty() || !self.app.samples.is_empty())
     }
 
     fn closed(&self) -> Result<Option<Day>> {

@@ -51,6 +51,7 @@ mod apps;
 mod hold_rows;
 mod login_rows;
 mod metering;
+mod sample_rows;
 mod steps;
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ local late, cells, buckets = tonumber(ARGV[4]), {}, {}
 -- include write_logins
 -- Counts a user on a day, unless a limit denies it.
 local function take(user, bucket, of, base, mask, months)
-  local month = month_of(of)
+  local month = months and month_of(of)
   local back = months and month_of(base) - month
   local is_new = months and math.floor(months / 2 ^ back) % 2 == 0
   local note = mode == 'F' and '' or over(of, is_new and first_of(month))

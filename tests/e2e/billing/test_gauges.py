@@ -32,7 +32,7 @@ def sidecar(tmp_path_factory):
     assert text.count(after) == 1
     file = tmp_path_factory.mktemp("gauges") / "catalog.toml"
     file.write_text(text.replace(after, f"{ROW}\n{after}"), encoding="utf-8")
-    with Sidecar("--catalog", str(file)) as running:
+    with Sidecar("--catalog", str(file), management=True) as running:
         yield running
 
 

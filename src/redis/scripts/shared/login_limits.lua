@@ -3,9 +3,10 @@
 -- of a day and of a month of an app without its own.
 -- They are read from the text of the segment: the line has only what accounts need.
 local in_force = found[1] and redis.call('HGET', KEYS[1], named .. part) or ''
+local has_limits = string.find(in_force, '"active_users_per_', 1, true)
 local function sold(id, otherwise)
   if not found[1] then return otherwise end
-  return string.match(in_force, '"id":"' .. id .. '","limit":(%d+)') or '-'
+  return has_limits and string.match(in_force, '"id":"' .. id .. '","limit":(%d+)') or '-'
 end
 local day_most = limit(sold('active_users_per_day', ARGV[10]))
 local month_sold = sold('active_users_per_month', ARGV[11])
