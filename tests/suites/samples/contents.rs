@@ -34,13 +34,12 @@ fn every_sample_says_where_its_numbers_are_from_and_what_it_cannot_say() {
             let found = head.iter().filter(|line| line.starts_with(beginning)).count();
             assert_eq!(found, 1, "{name}: {beginning}");
         }
-        // Keys of prices are named for fen, whatever they mean.
         let prices = head.iter().find(|line| line.starts_with("# Prices: ")).expect("there");
         let is_priced =
             ["\nprice_fen_per_month = ", "\nprice = "].iter().any(|it| text.contains(it));
-        let unit = ["US cents, in the keys that end in _fen", "fen (1/100 CNY)", "none."];
-        let stated = unit.iter().position(|unit| prices.contains(unit));
-        assert!(stated.is_some_and(|unit| is_priced == (unit < 2)), "{name}: {prices}");
+        let stated =
+            if is_priced { sample(name).currency.code().to_owned() } else { "none.".into() };
+        assert!(prices.contains(&stated), "{name}: {prices}");
     }
 }
 

@@ -107,6 +107,7 @@ impl Filling {
             }
             (LimitKind::GroupsPerUser, None) => kind.counts_towards_user,
             (LimitKind::AccountsPerApp | LimitKind::FriendsPerUser, None) => true,
+            (kind, None) if kind.row().relation == Some(Relation::Logins) => true,
             _ => kind.per_app_bound(&case.limits).limit == Limit::Unlimited,
         });
         fitting.unwrap_or_else(|| panic!("{} {}: no type", case.of, case.id)).name.clone()

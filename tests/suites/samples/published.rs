@@ -44,6 +44,7 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          members_per_group           100           300      3000       8000
          groups_per_app/chatgroup    100        100000         -          -
          groups_per_app/chatroom      10           100         -          -
+         active_users_per_day        100             -         -          -
          charged professional flagship exclusive
          meter dau logins day_distinct_peak free 10000 unit 10000 down price 850",
     ),
@@ -103,6 +104,7 @@ pub const PUBLISHED: &[(&str, &str)] = &[
          price                 -     free
          friends_per_user   1000     1000
          groups_per_user    2000     2000
+         active_users_per_month 100      -
          rule members_per_group/group-with-receipts 300
          rule members_per_group/group 100000
          charged metered
