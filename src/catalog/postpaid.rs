@@ -29,7 +29,7 @@ pub(super) fn postpaid(table: &Table<'_>, editions: Option<&[Edition]>) -> Optio
         let tier = tier(table, allowance(table, "free", 0));
         Some(GroupsTier { first_day: first_day?, tier: tier? })
     });
-    let history = part(table, "message_history", history);
+    let history = part(table, "message_history", |table| history(table, editions));
     let regions = table.optional("bandwidth").map_or_else(
         || Some(Vec::new()),
         |value| {
@@ -79,18 +79,39 @@ fn tier(table: &Table<'_>, free: Option<u64>) -> Option<Tier> {
     Some(Tier { free: free?, unit: unit?, price_fen_per_unit: price? })
 }
 
-fn history(table: &Table<'_>) -> Option<MessageHistory> {
+fn history(table: &Table<'_>, editions: Option<&[Edition]>) -> Option<MessageHistory> {
     let days = |value: &Value<'_>| value.integer::<u32>(1..=HISTORY_DAYS_MAX.into());
     let free_days = table.required("free_days").and_then(|value| days(&value));
+    let of = table.optional("free_days_of");
+    let of = of.map_or_else(|| Some(Vec::new()), |value| free_days_of(value.table()?, editions?));
     let most = table.required("days_max");
     let days_max = most.as_ref().and_then(days);
-    if let (Some(free), Some(days_max), Some(value)) = (free_days, days_max, &most)
+    let highest = of.iter().flatten().map(|(_, days)| *days).chain(free_days).max();
+    if let (Some(free), Some(days_max), Some(value)) = (highest, days_max, &most)
         && days_max < free
     {
-        value.problem(format!("must be at least free_days, which is {free}"));
+        value.problem(format!("must be at least the free days, which are {free}"));
     }
     let tier = tier(table, Some(0));
-    Some(MessageHistory { free_days: free_days?, days_max: days_max?, tier: tier? })
+    Some(MessageHistory {
+        free_days: free_days?,
+        free_days_of: of?,
+        days_max: days_max?,
+        tier: tier?,
+    })
+}
+
+/// Reads the free days of editions.
+fn free_days_of(table: Table<'_>, editions: &[Edition]) -> Option<Vec<(Name, u32)>> {
+    let mut all = Vec::new();
+    for edition in editions {
+        if let Some(value) = table.optional(edition.id.as_str()) {
+            let days = value.integer(1..=HISTORY_DAYS_MAX.into());
+            all.push(days.map(|days| (edition.id.clone(), days)));
+        }
+    }
+    table.finish();
+    all.into_iter().collect()
 }
 
 fn region(table: Table<'_>) -> Option<Region> {

@@ -21,6 +21,8 @@ pub(super) struct StoredMetering {
     groups_first_day: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history_free_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history_free_days_of: Vec<(String, u32)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     history_days_max: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,14 +99,20 @@ pub(super) fn store(rules: &PostPaid) -> StoredMetering {
         label: region.label.clone(),
         price_fen: region.price_fen_per_mbps_day,
     };
+    let history = rules.history.as_ref();
+    let free_days_of = |history: &MessageHistory| {
+        let each = history.free_days_of.iter().map(|(of, days)| (of.to_string(), *days));
+        each.collect::<Vec<_>>()
+    };
     StoredMetering {
         final_day: rules.final_day,
         dau: rules.dau.map(store_tier),
         groups: rules.groups.map(|groups| store_tier(groups.tier)),
         groups_first_day: rules.groups.map(|groups| groups.first_day),
-        history_free_days: rules.history.map(|history| history.free_days),
-        history_days_max: rules.history.map(|history| history.days_max),
-        history: rules.history.map(|history| store_tier(history.tier)),
+        history_free_days: history.map(|history| history.free_days),
+        history_free_days_of: history.into_iter().flat_map(free_days_of).collect(),
+        history_days_max: history.map(|history| history.days_max),
+        history: history.map(|history| store_tier(history.tier)),
         regions: rules.regions.iter().map(region).collect(),
         meters: rules.meters.iter().map(store_meter).collect(),
     }
@@ -174,12 +182,15 @@ pub(super) fn load(stored: StoredMetering) -> Option<PostPaid> {
     let groups = together(stored.groups, stored.groups_first_day)?;
     let days = together(stored.history_free_days, stored.history_days_max)?;
     let history = together(stored.history, days)?;
+    let of = stored.history_free_days_of.iter().map(|(of, days)| (of.as_str().into(), *days));
+    let free_days_of = of.collect();
     Some(PostPaid {
         final_day: stored.final_day,
         dau: stored.dau.map(load_tier),
         groups: groups.map(|(tier, first_day)| GroupsTier { first_day, tier: load_tier(tier) }),
         history: history.map(|(tier, (free_days, days_max))| MessageHistory {
             free_days,
+            free_days_of,
             days_max,
             tier: load_tier(tier),
         }),
@@ -351,5 +362,16 @@ prices = { mainland = "2", overseas = "not_charged" }
             assert_ne!(other, GOLDEN, "{from}");
             assert_eq!(read(&other), None, "{to}");
         }
+    }
+
+    #[test]
+    fn free_days_of_editions_are_kept_and_no_others_are_written() {
+        let mut rules = crate::catalog::builtin().postpaid;
+        let text = |rules: &PostPaid| serde_json::to_string(&store(rules)).expect("text");
+        assert!(!text(&rules).contains("free_days_of"));
+        rules.history.as_mut().expect("there").free_days_of = vec![("professional".into(), 30)];
+        let stored = text(&rules);
+        assert!(stored.contains(r#""history_free_days_of":[["professional",30]]"#), "{stored}");
+        assert_eq!(load(serde_json::from_str(&stored).expect("readable")), Some(rules));
     }
 }

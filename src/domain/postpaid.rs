@@ -77,10 +77,12 @@ pub struct Tier {
 }
 
 /// Price of keeping messages longer than the free days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageHistory {
-    /// Days for which messages are kept free of charge.
+    /// Days for which messages are kept free of charge, on editions without days of their own.
     pub free_days: u32,
+    /// Free days of editions.
+    pub free_days_of: Vec<(Name, u32)>,
     /// Most days for which messages are kept.
     pub days_max: u32,
     /// Price by the month's highest number of users who logged in on a day; none are free.
@@ -96,6 +98,15 @@ pub struct Region {
     pub label: String,
     /// Price of a megabit a second and day; `None` if it is listed and not charged.
     pub price_fen_per_mbps_day: Option<i64>,
+}
+
+impl MessageHistory {
+    /// Returns the days for which messages are kept free of charge on an edition.
+    #[must_use]
+    pub fn free_days(&self, edition: &Name) -> u32 {
+        let own = self.free_days_of.iter().find(|(of, _)| of == edition);
+        own.map_or(self.free_days, |(_, days)| *days)
+    }
 }
 
 impl Tier {

@@ -53,10 +53,13 @@ fn before(instant: Timestamp) -> Timestamp {
 /// A history of orders: instant, item, months. `professional` is bought, `renew` renews, any other
 /// item is an add-on. No order may be refused.
 fn history(orders: &[(&str, &str, u32)]) -> Sales {
-    let catalog = catalog();
+    history_by(&catalog(), orders)
+}
+
+fn history_by(catalog: &Catalog, orders: &[(&str, &str, u32)]) -> Sales {
     let mut sales = Sales::default();
     for (when, what, months) in orders {
-        let (item, price_fen) = sell(&catalog, &sales, &order(what), *months, at(when))
+        let (item, price_fen) = sell(catalog, &sales, &order(what), *months, at(when))
             .unwrap_or_else(|refusal| panic!("{when} {what}: {refusal}"));
         sales.purchases.push(purchase(when, item, *months, price_fen));
     }

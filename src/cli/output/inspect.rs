@@ -247,7 +247,10 @@ fn metered(catalog: &pb::GetCatalogResponse, metering: &pb::CatalogMetering) -> 
     let from = format!("highest number from day {} on", metering.groups_first_day);
     row("groups", metering.groups.as_ref(), from);
     let (free, most) = (metering.history_free_days, metering.history_days_max);
-    let kept = format!("highest day of users, beyond {free} days of at most {most}");
+    let own = metering.history_free_days_of.iter();
+    let own: Vec<_> = own.map(|it| format!(", {}: {}", it.edition_id, it.days)).collect();
+    let own = own.concat();
+    let kept = format!("highest day of users, beyond {free} days of at most {most}{own}");
     row("message history", metering.history.as_ref(), kept);
     for region in &metering.regions {
         let price = region.price_fen_per_mbps_day;

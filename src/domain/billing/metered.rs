@@ -94,9 +94,9 @@ pub fn lines(
         let free = |catalog: &Catalog| catalog.postpaid.dau.unwrap_or(tier).free;
         of_dau(tier, &Peak::of(&charged, |figures| figures.dau, free))
     }));
-    lines.extend(rules.history.map(|rules| {
+    lines.extend(rules.history.as_ref().map(|rules| {
         let users = Peak::highest(&figures, |figures| figures.dau);
-        of_history(books, rules, month, &users, &figures, now)
+        of_history(books, rules, month, &users, &charged, now)
     }));
     lines.extend(rules.groups.map(|rules| {
         let from = month.day(rules.first_day);
@@ -232,10 +232,10 @@ fn of_groups(rules: GroupsTier, month: Month, from: Day, peak: &Peak) -> Line {
 
 fn of_history(
     books: &BillingInputs<'_>,
-    rules: MessageHistory,
+    rules: &MessageHistory,
     month: Month,
     peak: &Peak,
-    charged: &[&DayFigures],
+    charged: &[&MeteredDay],
     now: Timestamp,
 ) -> Line {
     let catalogs = books.catalogs;
@@ -243,15 +243,19 @@ fn of_history(
     let so_far = Timestamp::from_millis(now.as_millis().saturating_add(1));
     let period = Period { from: catalogs.start_of(month.first_day()), until: end.min(so_far) };
     // If it was on only during days that are not charged, it is not charged either.
-    let beyond = charged.iter().filter_map(|figures| {
-        let of_catalog = catalogs.on(figures.day).postpaid.history;
-        let free_days = of_catalog.unwrap_or(rules).free_days;
-        let of_day = shared(day_of(catalogs, figures.day), period)?;
-        Some(longest(books.retentions, free_days, of_day)).filter(|kept| *kept > free_days)
+    let beyond = charged.iter().filter_map(|day| {
+        let free_days = free_days(rules, day);
+        let of_day = shared(day_of(catalogs, day.day.figures.day), period)?;
+        let kept = longest(books.retentions, free_days, of_day);
+        (kept > free_days).then_some((kept, *day))
     });
-    let charged_for = beyond.max();
+    let charged_for = beyond.max_by_key(|(kept, _)| *kept);
     let on = charged_for.is_some();
-    let kept = charged_for.unwrap_or_else(|| longest(books.retentions, rules.free_days, period));
+    let of_rules = charged_for.map(|(_, day)| day).or(charged.last().copied());
+    let of_rules = of_rules.and_then(|day| day.edition.as_ref());
+    let free_days = of_rules.map_or(rules.free_days, |edition| rules.free_days(edition));
+    let kept =
+        charged_for.map_or_else(|| longest(books.retentions, free_days, period), |(kept, _)| kept);
     let units = if on { rules.tier.units(peak.figure) } else { 0 };
     let description = if on {
         format!("Message history, kept for {kept} days")
@@ -260,11 +264,17 @@ fn of_history(
     };
     let mut line = of_tier(Item::MessageHistory, description, rules.tier, peak.inputs(), units);
     line.inputs.push(input("retention_days", kept));
-    line.inputs.push(input("free_days", rules.free_days));
+    line.inputs.push(input("free_days", free_days));
     line.inputs.push(input("months", u32::from(on)));
     let formula = "for the whole month if kept beyond the free days at any time of it: \
                    ceil(peak / unit) x price of a unit";
     Line { formula: formula.to_owned(), ..line }
+}
+
+/// Returns the days for which messages were kept free of charge on a day.
+fn free_days(rules: &MessageHistory, day: &MeteredDay) -> u32 {
+    let of_day = day.catalog.postpaid.history.as_ref().unwrap_or(rules);
+    day.edition.as_ref().map_or(of_day.free_days, |edition| of_day.free_days(edition))
 }
 
 /// Returns a day's peak in a region, in whole megabits a second.

@@ -24,7 +24,7 @@ use crate::domain::event::StorePart;
 use crate::domain::exchange::Exchange;
 use crate::domain::id::{AppId, Name};
 use crate::domain::month::Month;
-use crate::domain::postpaid::{HISTORY_DAYS_MAX, MessageHistory};
+use crate::domain::postpaid::HISTORY_DAYS_MAX;
 use crate::domain::purchase::{Purchase, Refund, Refusal, Sales};
 use crate::domain::refund::Remaining;
 use crate::domain::schedule::Schedule;
@@ -374,17 +374,18 @@ fn check_retention(
     days: u32,
     at: Timestamp,
 ) -> Result<(), Refusal> {
-    let Some(MessageHistory { free_days, days_max, .. }) = catalog.postpaid.history else {
+    let Some(history) = &catalog.postpaid.history else {
         // Nothing is charged for any retention.
         let (free_days, days_max) = (1, HISTORY_DAYS_MAX);
         let is_in_range = (free_days..=days_max).contains(&days);
         let refusal = Refusal::RetentionDays { days, free_days, days_max };
         return is_in_range.then_some(()).ok_or(refusal);
     };
+    let (edition, _) = Timeline::new(catalog, sales).edition_at(at);
+    let (free_days, days_max) = (history.free_days(&edition), history.days_max);
     if !(free_days..=days_max).contains(&days) {
         return Err(Refusal::RetentionDays { days, free_days, days_max });
     }
-    let (edition, _) = Timeline::new(catalog, sales).edition_at(at);
     let may_run_over = sales.edition(catalog, &edition, at).is_some_and(|it| it.postpaid_allowed);
     if days > free_days && !may_run_over {
         let offer = catalog.cheapest_postpaid().map(|(edition, _)| edition.id.clone());

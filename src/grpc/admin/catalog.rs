@@ -3,9 +3,10 @@
 use crate::domain::calendar::LastDay;
 use crate::domain::catalog::{AddOn, Catalog, Edition};
 use crate::domain::group_type::GroupType;
+use crate::domain::id::Name;
 use crate::domain::limit::{Limit, LimitId};
 use crate::domain::meter::{Charge, Free, Meter, PerEdition};
-use crate::domain::postpaid::{PostPaid, Region, Tier};
+use crate::domain::postpaid::{MessageHistory, PostPaid, Region, Tier};
 use crate::domain::price::Price;
 use crate::domain::selling::{FeeRule, RefundRule, Selling};
 use crate::grpc::pb;
@@ -46,14 +47,23 @@ pub fn catalog(catalog: &Catalog) -> pb::GetCatalogResponse {
 }
 
 fn metering(postpaid: &PostPaid) -> pb::CatalogMetering {
+    let history = postpaid.history.as_ref();
+    let free_days_of = |history: &MessageHistory| {
+        let own = |(edition, days): &(Name, u32)| pb::CatalogFreeDays {
+            edition_id: edition.to_string(),
+            days: *days,
+        };
+        history.free_days_of.iter().map(own).collect::<Vec<_>>()
+    };
     pb::CatalogMetering {
         final_day: postpaid.final_day,
         dau: postpaid.dau.as_ref().map(tier),
         groups: postpaid.groups.map(|groups| tier(&groups.tier)),
         groups_first_day: postpaid.groups.map_or(0, |groups| groups.first_day),
-        history_free_days: postpaid.history.map_or(0, |history| history.free_days),
-        history_days_max: postpaid.history.map_or(0, |history| history.days_max),
-        history: postpaid.history.map(|history| tier(&history.tier)),
+        history_free_days: history.map_or(0, |history| history.free_days),
+        history_days_max: history.map_or(0, |history| history.days_max),
+        history: history.map(|history| tier(&history.tier)),
+        history_free_days_of: history.into_iter().flat_map(free_days_of).collect(),
         regions: postpaid.regions.iter().map(region).collect(),
         meters: postpaid.meters.iter().map(meter).collect(),
     }

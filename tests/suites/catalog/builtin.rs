@@ -64,7 +64,12 @@ fn metered_figures_have_the_prices_of_section_6() {
         final_day: 3,
         dau: Some(tier(100_000, 10_000)),
         groups: Some(GroupsTier { first_day: 4, tier: tier(100_000, 1000) }),
-        history: Some(MessageHistory { free_days: 7, days_max: 360, tier: tier(0, 500) }),
+        history: Some(MessageHistory {
+            free_days: 7,
+            free_days_of: Vec::new(),
+            days_max: 360,
+            tier: tier(0, 500),
+        }),
         regions: vec![
             region("mainland", "Mainland China", Some(200)),
             region("overseas", "Overseas", None),

@@ -205,6 +205,23 @@ fn what_is_left_out_is_not_charged_and_binds_nothing() {
     let catalog = with(&absent).expect("valid");
     assert_eq!(catalog.allowance(&catalog.editions[0]), None);
     let rules = &catalog.postpaid;
-    assert_eq!((rules.dau, rules.groups, rules.history), (None, None, None));
+    assert!(rules.dau.is_none() && rules.groups.is_none() && rules.history.is_none());
     assert!(rules.regions.is_empty() && rules.meters.is_empty());
+}
+
+#[test]
+fn editions_may_have_free_days_of_messages_of_their_own() {
+    let line = "free_days = 7\n";
+    let own = |text: &str| with(&[(line, &format!("{line}free_days_of = {text}\n"))]);
+    let history = own("{ paid = 30 }").expect("valid").postpaid.history.expect("it is charged");
+    assert_eq!(["free", "paid"].map(|it| history.free_days(&it.into())), [7, 30]);
+    for (text, problem) in [
+        ("{ pad = 30 }", "free_days_of.pad: unknown key; did you mean \"paid\"?"),
+        ("{ paid = 31 }", "days_max: must be at least the free days, which are 31"),
+        ("{ paid = 0 }", "free_days_of.paid: must be a whole number from 1 to 3650, not 0"),
+        ("30", "free_days_of: must be a table, not 30"),
+    ] {
+        let found = own(text).expect_err(text);
+        assert!(found.contains(problem), "{text}: {found}");
+    }
 }

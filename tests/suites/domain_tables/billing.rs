@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use imquota::domain::billing::{BillingInputs, Item, RetentionChange, Statement, statement};
 use imquota::domain::calendar::Day;
-use imquota::domain::catalog::Catalog;
+use imquota::domain::catalog::{Catalog, Edition};
 use imquota::domain::catalog_history::CatalogHistory;
 use imquota::domain::id::RequestId;
 use imquota::domain::metering::DayFigures;
@@ -13,7 +13,7 @@ use imquota::domain::month::Month;
 use imquota::domain::purchase::{Refund, Sales};
 use imquota::domain::refund::refund;
 
-use super::{at, catalog, history};
+use super::{at, catalog, history, history_by};
 use crate::support::app;
 
 /// An app with the Professional edition all year.
@@ -63,7 +63,18 @@ fn bill(
     metered: Metered<'_>,
     now: &str,
 ) -> Statement {
-    let (catalogs, retentions, now) = (only(catalog()), retention(kept), at(now));
+    bill_by(catalog(), month, sales, kept, metered, now)
+}
+
+fn bill_by(
+    catalog: Catalog,
+    month: Month,
+    sales: &Sales,
+    kept: &[(&str, u32)],
+    metered: Metered<'_>,
+    now: &str,
+) -> Statement {
+    let (catalogs, retentions, now) = (only(catalog), retention(kept), at(now));
     let figures = figures(month, catalogs.day_of(now), metered);
     let books = BillingInputs {
         catalogs: &catalogs,
@@ -131,6 +142,44 @@ fn history_on_days_that_are_not_charged_costs_nothing() {
     ] {
         let bill = bill(august(), &sales, kept, metered, LATER);
         assert_eq!(of(&bill, Item::MessageHistory), fen, "{kept:?}");
+    }
+}
+
+/// The catalog with an edition whose messages are kept for 30 days free of charge.
+fn with_premium() -> Catalog {
+    let mut catalog = catalog();
+    let premium = Edition { id: "premium".into(), ..catalog.editions[1].clone() };
+    let history = catalog.postpaid.history.as_mut().expect("it is charged");
+    history.free_days_of = vec![(premium.id.clone(), 30)];
+    catalog.editions.push(premium);
+    catalog
+}
+
+#[test]
+fn history_is_free_by_the_edition_of_the_day() {
+    let catalog = with_premium();
+    let all_year = [("2019-01-01", "premium", 12)];
+    // Premium through 11 August and its grace through the 18th, then Professional.
+    let changed = [("2019-07-12", "premium", 1), ("2019-08-20", "professional", 1)];
+    let (premium, both) = (&all_year[..], &changed[..]);
+    for (orders, kept, fen, free_days, days) in [
+        (premium, &[][..], 0, "30", "30"),
+        (premium, &[("2019-01-05", 30)], 0, "30", "30"),
+        (premium, &[("2019-01-05", 31)], 1000, "30", "31"),
+        (premium, &[("2019-01-05", 90), ("2019-08-01", 30)], 0, "30", "30"),
+        (both, &[], 0, "7", "7"),
+        (both, &[("2019-07-13", 30)], 1000, "7", "30"),
+        (both, &[("2019-07-13", 30), ("2019-08-20", 7)], 0, "7", "30"),
+        (both, &[("2019-07-13", 60), ("2019-08-20", 7)], 1000, "30", "60"),
+    ] {
+        let sales = history_by(&catalog, orders);
+        let metered = &[(10, 200_000, 0, 0), (25, 200_000, 0, 0)];
+        let bill = bill_by(catalog.clone(), august(), &sales, kept, metered, LATER);
+        let line = bill.lines.iter().find(|line| line.item == Item::MessageHistory);
+        let inputs = &line.expect("a line").inputs;
+        let input = |name: &str| inputs.iter().find(|(of, _)| of == name).map(|(_, it)| &**it);
+        let found = (of(&bill, Item::MessageHistory), input("free_days"), input("retention_days"));
+        assert_eq!(found, (fen, Some(free_days), Some(days)), "{orders:?} {kept:?}");
     }
 }
 
