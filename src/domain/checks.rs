@@ -2,7 +2,7 @@
 
 use super::bounds::GroupRules;
 use super::catalog::Catalog;
-use super::decision::Violation;
+use super::decision::{Subject, Violation};
 use super::id::Name;
 use super::limit::{Bound, Limit};
 use super::limits::{LimitKind, Relation, Rule, Scope};
@@ -20,6 +20,14 @@ pub struct Checks<'a> {
     pub kind: OperationKind,
     /// The rules of its group, if it has one.
     pub group: Option<GroupRules<'a>>,
+}
+
+/// Returns the violation if a limit on the users of an app who log in does not admit one more
+/// beside `used`.
+#[must_use]
+pub fn violation_of_logins(limit: LimitKind, used: u64, bound: &Bound) -> Option<Violation> {
+    let reason = limit.reason(false, false);
+    Violation::check(reason, limit.id(None)?, &Subject::App, used, bound)
 }
 
 impl Checks<'_> {

@@ -6,25 +6,33 @@ use super::Embedded;
 use super::rows::TableRows;
 use crate::domain::calendar::Day;
 use crate::domain::metering::{Login, Sample, Sampled};
+use crate::domain::time::Timestamp;
 use crate::ledger::in_process::metering;
-use crate::ledger::in_process::step;
+use crate::ledger::in_process::step::{self, StepError};
 use crate::ledger::metering::{ClosedMonth, Figures, Meter, Metered};
 use crate::ledger::{Call, LedgerError};
 use crate::redb::writer::Unit;
 
 impl Embedded {
-    /// Gives all cells of logins their months, in steps.
-    async fn count_months(&self, call: &Call) -> Result<(), LedgerError> {
+    /// Repeats a step until it has a result.
+    async fn until_done<T: Send + 'static>(
+        &self,
+        call: &Call,
+        step: impl Fn(&mut TableRows<'_, '_, '_>, &Call, Timestamp) -> Result<Option<T>, StepError>
+        + Copy
+        + Send
+        + 'static,
+    ) -> Result<T, LedgerError> {
         loop {
             let (clock, ids, call) =
                 (self.store.clock.clone(), self.store.ids, self.by_store(call.clone()));
             let (turn, within) = self.turn(&call, 1);
             let work = move |unit: &mut Unit<'_, '_>| {
                 let mut rows = TableRows::new(unit, ids.app(&call.app));
-                step::answer(metering::count_rest(&mut rows, &call, clock.now()))
+                step::answer(step(&mut rows, &call, clock.now()))
             };
-            if self.store.writer.submit(turn, within, work).await?? {
-                return Ok(());
+            if let Some(done) = self.store.writer.submit(turn, within, work).await?? {
+                return Ok(done);
             }
         }
     }
@@ -58,15 +66,10 @@ impl Meter for Embedded {
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        self.count_months(call).await?;
-        let (clock, ids, call) =
-            (self.store.clock.clone(), self.store.ids, self.by_store(call.clone()));
-        let (turn, within) = self.turn(&call, 1);
-        let work = move |unit: &mut Unit<'_, '_>| {
-            let mut rows = TableRows::new(unit, ids.app(&call.app));
-            step::answer(metering::figures(&mut rows, &call, clock.now(), (first, last)))
-        };
-        self.store.writer.submit(turn, within, work).await?
+        self.until_done(call, move |rows, call, now| {
+            metering::figures(rows, call, now, (first, last))
+        })
+        .await
     }
 
     async fn close_month(
@@ -74,7 +77,10 @@ impl Meter for Embedded {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
-        self.count_months(call).await?;
+        self.until_done(call, |rows, call, now| {
+            Ok(metering::count_rest(rows, call, now)?.then_some(()))
+        })
+        .await?;
         let (clock, ids, call) = (self.store.clock.clone(), self.store.ids, call.clone());
         let (turn, within) = self.turn(&call, 1);
         let work = move |unit: &mut Unit<'_, '_>| {

@@ -10,8 +10,9 @@ use super::metering::{begin_metering, oldest, refused};
 use super::rows::{Result, Rows};
 use super::step::{StepError, first_day_not_closed};
 use crate::domain::calendar::Day;
+use crate::domain::checks::violation_of_logins;
 use crate::domain::clock_guard::ClockReading;
-use crate::domain::decision::{ItemResult, Mode, Subject, Violation};
+use crate::domain::decision::{ItemResult, Mode, Violation};
 use crate::domain::limit::{Bound, LimitId};
 use crate::domain::limits::LimitKind;
 use crate::domain::login_days::{Activity, LoggedIn};
@@ -147,11 +148,12 @@ impl<'r, R: Rows> Counts<'r, R> {
     /// Returns the violated limits of one more user on a day, who is new in a month if that is
     /// given.
     fn violations(&self, day: Day, month: Option<Month>) -> Result<Vec<Violation>> {
-        let of_day = violation(LimitKind::ActiveUsersPerDay, self.users_on(day)?, &self.of_day);
+        let of_day =
+            violation_of_logins(LimitKind::ActiveUsersPerDay, self.users_on(day)?, &self.of_day);
         let of_month = match month {
             Some(month) => {
                 let users = self.users_in(month.first_day())?;
-                violation(LimitKind::ActiveUsersPerMonth, users, &self.of_month)
+                violation_of_logins(LimitKind::ActiveUsersPerMonth, users, &self.of_month)
             }
             None => None,
         };
@@ -194,11 +196,6 @@ impl<'r, R: Rows> Counts<'r, R> {
         }
         self.months.into_iter().try_for_each(|(first, users)| put_users(rows, first, users))
     }
-}
-
-fn violation(kind: LimitKind, users: u64, bound: &Bound) -> Option<Violation> {
-    let reason = kind.reason(false, false);
-    Violation::check(reason, kind.id(None)?, &Subject::App, users, bound)
 }
 
 /// Removes users after a new one who have not logged in since a day: no login that may still come

@@ -84,15 +84,19 @@ pub(super) fn oldest(day: Day, kept: u32) -> Day {
     Day::from_number(day.number().saturating_sub_unsigned(kept))
 }
 
-/// Returns the figures of some days. [`count_rest`] comes before.
+/// Returns the figures of some days; `None` while there are cells without months, of which it gives
+/// the next ones theirs.
 pub fn figures(
     rows: &mut impl Rows,
     call: &Call,
     now: Timestamp,
     (first, last): (Day, Day),
-) -> std::result::Result<Figures, StepError> {
-    begin(rows, call, now)?;
-    read_figures(rows, now, first, last)
+) -> std::result::Result<Option<Figures>, StepError> {
+    if count_rest(rows, call, now)? {
+        read_figures(rows, now, first, last).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// Closes a month and returns its figures; `None` if its cut-off has not come. [`count_rest`] comes

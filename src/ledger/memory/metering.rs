@@ -45,17 +45,19 @@ impl Memory {
         Ok(metered)
     }
 
-    /// Gives all cells of logins their months, in steps.
-    async fn count_months(&self, call: &Call) -> Result<(), LedgerError> {
+    /// Repeats a step, each with its own reading of the clock, until it has a result.
+    async fn until_done<T>(
+        &self,
+        call: &Call,
+        step: impl Fn(&mut MemoryRows<'_>, &Call, Timestamp) -> Result<Option<T>, StepError> + Send,
+    ) -> Result<T, LedgerError> {
         let app = self.shared.ids().app(&call.app);
         loop {
             let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
             let call = Call { deadline, ..call.clone() };
-            if self
-                .shared
-                .step(app, reading, |rows| metering::count_rest(rows, &call, reading.now))?
-            {
-                return Ok(());
+            let done = self.shared.step(app, reading, |rows| step(rows, &call, reading.now))?;
+            if let Some(done) = done {
+                return Ok(done);
             }
             yield_now().await;
         }
@@ -85,12 +87,8 @@ impl Meter for Memory {
     }
 
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
-        self.count_months(call).await?;
-        let app = self.shared.ids().app(&call.app);
-        let (reading, deadline) = self.shared.clock().reading_before(call.deadline);
-        let call = Call { deadline, ..call.clone() };
-        self.shared
-            .step(app, reading, |rows| metering::figures(rows, &call, reading.now, (first, last)))
+        self.until_done(call, |rows, call, now| metering::figures(rows, call, now, (first, last)))
+            .await
     }
 
     async fn close_month(
@@ -98,7 +96,10 @@ impl Meter for Memory {
         call: &Call,
         month: ClosedMonth,
     ) -> Result<Option<Figures>, LedgerError> {
-        self.count_months(call).await?;
+        self.until_done(call, |rows, call, now| {
+            Ok(metering::count_rest(rows, call, now)?.then_some(()))
+        })
+        .await?;
         let (app, reading) = (self.shared.ids().app(&call.app), self.shared.clock().reading());
         self.shared.step(app, reading, |rows| metering::close_month(rows, call, reading, month))
     }

@@ -16,7 +16,8 @@ use super::usage::{HASHES, fields, malformed_reply, part};
 use super::verdict;
 use super::work::{OperationRun, ScriptCall, flag, refusal};
 use crate::domain::calendar::Day;
-use crate::domain::decision::{ItemResult, Outcome, Subject, Violation};
+use crate::domain::checks::violation_of_logins;
+use crate::domain::decision::{ItemResult, Outcome, Violation};
 use crate::domain::limits::LimitKind;
 use crate::domain::metering::Login;
 use crate::domain::month::Month;
@@ -117,8 +118,7 @@ fn with_violations(call: &Call, decided: &Decided) -> Result<Metered, LedgerErro
 fn violation(call: &Call, limits: &Limits, note: ViolationNote) -> Option<Violation> {
     let kind = note.over.limit;
     let bound = kind.bound(&call.catalog, limits, None);
-    let reason = kind.reason(false, false);
-    Violation::check(reason, kind.id(None)?, &Subject::App, note.used, &bound)
+    violation_of_logins(kind, note.used, &bound)
 }
 
 /// Returns the keys that scripts on cells of logins have in front.
@@ -175,12 +175,20 @@ async fn count_months(
 /// Gives all cells of logins their months, if the app counts users by month.
 pub async fn count_all_months(work: &OperationRun<'_>) -> Result<(), LedgerError> {
     let counting = part(work, Part::Accounts, HASHES, vec![work.keys().month_counting()]).await?;
-    let next = counting.more.get(1).and_then(month_counting).map(|(_, next)| next);
-    match next.filter(|next| *next < LOGIN_BUCKETS) {
-        // Each step passes a bucket, or finds that another sidecar has.
-        Some(next) => count_months(work, next, usize::MAX).await,
-        None => Ok(()),
-    }
+    count_rest(work, counting.more.get(1)).await.map(drop)
+}
+
+/// Gives the cells that are left their months, by the counting of users by month as it was read;
+/// returns whether there were any.
+pub async fn count_rest(
+    work: &OperationRun<'_>,
+    counting: Option<&Value>,
+) -> Result<bool, LedgerError> {
+    let next = counting.and_then(month_counting).map(|(_, next)| next);
+    let Some(next) = next.filter(|next| *next < LOGIN_BUCKETS) else { return Ok(false) };
+    // Each step passes a bucket, or finds that another sidecar has.
+    count_months(work, next, usize::MAX).await?;
+    Ok(true)
 }
 
 /// Parses the counting of users by month: the day since when, and the next bucket.

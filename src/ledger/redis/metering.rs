@@ -58,7 +58,7 @@ impl Meter for Redis {
                 keys,
                 arguments,
             };
-            extend(&mut metered, &work, step).await?;
+            metered.append(outcomes(&work.step(None, step).await?)?);
         }
         Ok(metered)
     }
@@ -66,12 +66,17 @@ impl Meter for Redis {
     async fn figures(&self, call: &Call, first: Day, last: Day) -> Result<Figures, LedgerError> {
         let work = OperationRun::new(&self.shared, call);
         let keys: &Keys = work.keys();
-        logins::count_all_months(&work).await?;
-        let logins = logins::hashes_of_logins(keys).to_vec();
-        let logins = part(&work, Part::Accounts, HASHES, logins);
-        let groups = vec![keys.groups_by_type(), keys.group_totals()];
-        let groups = part(&work, Part::Groups, HASHES, groups);
-        let (logins, groups) = tokio::try_join!(logins, groups)?;
+        let read = async || {
+            let logins = logins::hashes_of_logins(keys).to_vec();
+            let logins = part(&work, Part::Accounts, HASHES, logins);
+            let groups = vec![keys.groups_by_type(), keys.group_totals()];
+            let groups = part(&work, Part::Groups, HASHES, groups);
+            tokio::try_join!(logins, groups)
+        };
+        let (mut logins, mut groups) = read().await?;
+        if logins::count_rest(&work, logins.more.get(4)).await? {
+            (logins, groups) = read().await?;
+        }
         let days = days(&logins, &groups, first, last).ok_or_else(malformed_reply)?;
         let month_users = logins::month_users(&logins, first, last).ok_or_else(malformed_reply)?;
         Ok(Figures { read_at: at(&groups), days, month_users })
@@ -146,17 +151,6 @@ pub(super) fn instant(zone: Zone, at: Option<Timestamp>) -> [Vec<u8>; 2] {
         let day = zone.day_of(at).number();
         [day.to_string().into_bytes(), at.as_millis().to_string().into_bytes()]
     })
-}
-
-/// Runs a step and adds its outcomes.
-async fn extend(
-    metered: &mut Metered,
-    work: &OperationRun<'_>,
-    step: ScriptCall,
-) -> Result<(), LedgerError> {
-    let decided = work.step(None, step).await?;
-    metered.append(outcomes(&decided)?);
-    Ok(())
 }
 
 /// Returns the outcomes of a step, without violations.
