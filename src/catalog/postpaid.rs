@@ -80,12 +80,11 @@ fn tier(table: &Table<'_>, free: Option<u64>) -> Option<Tier> {
 }
 
 fn history(table: &Table<'_>, editions: Option<&[Edition]>) -> Option<MessageHistory> {
-    let days = |value: &Value<'_>| value.integer::<u32>(1..=HISTORY_DAYS_MAX.into());
-    let free_days = table.required("free_days").and_then(|value| days(&value));
+    let free_days = table.required("free_days").and_then(|value| history_days(&value));
     let of = table.optional("free_days_of");
     let of = of.map_or_else(|| Some(Vec::new()), |value| free_days_of(value.table()?, editions?));
     let most = table.required("days_max");
-    let days_max = most.as_ref().and_then(days);
+    let days_max = most.as_ref().and_then(history_days);
     let highest = of.iter().flatten().map(|(_, days)| *days).chain(free_days).max();
     if let (Some(free), Some(days_max), Some(value)) = (highest, days_max, &most)
         && days_max < free
@@ -101,13 +100,16 @@ fn history(table: &Table<'_>, editions: Option<&[Edition]>) -> Option<MessageHis
     })
 }
 
+fn history_days(value: &Value<'_>) -> Option<u32> {
+    value.integer(1..=HISTORY_DAYS_MAX.into())
+}
+
 /// Reads the free days of editions.
 fn free_days_of(table: Table<'_>, editions: &[Edition]) -> Option<Vec<(Name, u32)>> {
     let mut all = Vec::new();
     for edition in editions {
         if let Some(value) = table.optional(edition.id.as_str()) {
-            let days = value.integer(1..=HISTORY_DAYS_MAX.into());
-            all.push(days.map(|days| (edition.id.clone(), days)));
+            all.push(history_days(&value).map(|days| (edition.id.clone(), days)));
         }
     }
     table.finish();

@@ -165,10 +165,8 @@ fn store_day(day: &StatementDay) -> DocumentDay {
     let StatementDay { figures, charged } = day;
     let gauge =
         |(gauge, value): &(Name, u64)| DocumentGauge { gauge: gauge.to_string(), value: *value };
-    let peak = |(region, kbps): &(_, u64)| {
-        let region: &crate::domain::id::Name = region;
-        DocumentPeak { kbps: *kbps, region: region.to_string() }
-    };
+    let peak =
+        |(region, kbps): &(Name, u64)| DocumentPeak { kbps: *kbps, region: region.to_string() };
     DocumentDay {
         bandwidth: figures.bandwidth.iter().map(peak).collect(),
         charged: *charged,

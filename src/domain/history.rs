@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::calendar::Day;
 use super::id::Name;
-use super::metering::DayFigures;
+use super::metering::{DayFigures, sample_names, sample_of};
 use super::month::Month;
 
 /// Number of days shown; a month is never longer.
@@ -70,26 +70,13 @@ pub fn histories(figures: &[DayFigures]) -> Vec<History> {
     };
     let mut all =
         vec![history(Measure::Dau, &|it| it.dau), history(Measure::Groups, &|it| it.groups_peak)];
-    for name in names(figures, |it| &it.bandwidth) {
-        all.push(history(Measure::Bandwidth(name.clone()), &|it| of_name(&it.bandwidth, &name)));
+    for name in sample_names(figures.iter().map(|it| &it.bandwidth)) {
+        all.push(history(Measure::Bandwidth(name.clone()), &|it| sample_of(&it.bandwidth, &name)));
     }
-    for name in names(figures, |it| &it.gauges) {
-        all.push(history(Measure::Gauge(name.clone()), &|it| of_name(&it.gauges, &name)));
+    for name in sample_names(figures.iter().map(|it| &it.gauges)) {
+        all.push(history(Measure::Gauge(name.clone()), &|it| sample_of(&it.gauges, &name)));
     }
     all
-}
-
-/// Returns the names of all samples, each once.
-fn names(figures: &[DayFigures], samples: impl Fn(&DayFigures) -> &[(Name, u64)]) -> Vec<Name> {
-    let mut names: Vec<Name> =
-        figures.iter().flat_map(|it| samples(it).iter().map(|(name, _)| name.clone())).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-fn of_name(samples: &[(Name, u64)], name: &Name) -> u64 {
-    samples.iter().find(|(of, _)| of == name).map_or(0, |(_, value)| *value)
 }
 
 #[cfg(test)]

@@ -139,6 +139,20 @@ pub struct DayFigures {
     pub gauges: Vec<(Name, u64)>,
 }
 
+/// Returns the sample of that name, 0 if there is none.
+#[must_use]
+pub fn sample_of(samples: &[(Name, u64)], name: &Name) -> u64 {
+    samples.iter().find(|(of, _)| of == name).map_or(0, |(_, value)| *value)
+}
+
+/// Returns the names of the samples of several days, each once, in order.
+pub fn sample_names<'a>(days: impl IntoIterator<Item = &'a Vec<(Name, u64)>>) -> Vec<Name> {
+    let mut names: Vec<Name> = days.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Returns the highest number of groups on each day from `first` to `last`. `changed` are the days
 /// on which it changed, in order, and `now` is the current number. Days beyond
 /// [`FIGURES_DAYS_KEPT`] are left out.

@@ -8,6 +8,7 @@ use crate::directory::statement::HashedStatement;
 use crate::domain::billing::{Item, Line, Statement, StatementDay};
 use crate::domain::currency::Currency;
 use crate::domain::id::Name;
+use crate::domain::metering::{sample_names, sample_of};
 use crate::domain::postpaid::whole_mbps;
 
 /// Style for both screen and paper.
@@ -122,10 +123,7 @@ fn charts(statement: &Statement) -> String {
     for (index, region) in regions(statement).into_iter().enumerate() {
         let title = format!("Audio-video bandwidth, peak of the day, {}", escaped(region.as_str()));
         let colour = REGION_COLOURS[index % REGION_COLOURS.len()];
-        let of_day = |day: &StatementDay| {
-            let found = day.figures.bandwidth.iter().find(|(of, _)| *of == region);
-            found.map_or(0, |(_, kbps)| whole_mbps(*kbps))
-        };
+        let of_day = |day: &StatementDay| whole_mbps(sample_of(&day.figures.bandwidth, &region));
         all.push_str(&chart(&title, "Mbps", colour, &of_day));
     }
     all + "</section>\n"
@@ -133,10 +131,7 @@ fn charts(statement: &Statement) -> String {
 
 /// Returns regions with any bandwidth; if there are none, the first one that is billed.
 fn regions(statement: &Statement) -> Vec<Name> {
-    let all = statement.days.iter().flat_map(|day| &day.figures.bandwidth);
-    let mut regions: Vec<Name> = all.map(|(region, _)| region.clone()).collect();
-    regions.sort_unstable();
-    regions.dedup();
+    let mut regions = sample_names(statement.days.iter().map(|day| &day.figures.bandwidth));
     if regions.is_empty() {
         let mut billed = statement.lines.iter().filter(|line| line.item == Item::Bandwidth);
         regions.extend(billed.next().map(|line| Name::from(line.item_id.as_str())));

@@ -118,8 +118,8 @@ impl Webhook {
         Ok(())
     }
 
-    /// Posts events until `stopped` is cancelled. `conventions` returns those
-    /// of the current catalog.
+    /// Posts events until `stopped` is cancelled. `conventions` returns those of
+    /// the current catalog.
     pub async fn run(self, conventions: impl Fn() -> Conventions, stopped: CancellationToken) {
         let posting = self.post_until(&conventions, &stopped);
         let late = async {

@@ -8,7 +8,7 @@ use crate::domain::calendar::Day;
 use crate::domain::catalog::Catalog;
 use crate::domain::catalog_history::CatalogHistory;
 use crate::domain::id::Name;
-use crate::domain::metering::DayFigures;
+use crate::domain::metering::{DayFigures, sample_of};
 use crate::domain::month::Month;
 use crate::domain::postpaid::{GroupsTier, MessageHistory, Region, Tier, whole_mbps};
 use crate::domain::purchase::Period;
@@ -279,8 +279,7 @@ fn free_days(rules: &MessageHistory, day: &MeteredDay) -> u32 {
 
 /// Returns a day's peak in a region, in whole megabits a second.
 fn of_day(figures: &DayFigures, region: &Region) -> u64 {
-    let found = figures.bandwidth.iter().find(|(of, _)| *of == region.id);
-    found.map_or(0, |(_, kbps)| whole_mbps(*kbps))
+    whole_mbps(sample_of(&figures.bandwidth, &region.id))
 }
 
 fn of_bandwidth(region: &Region, charged: &[&DayFigures]) -> Line {

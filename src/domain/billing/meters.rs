@@ -10,7 +10,7 @@ use crate::domain::calendar::Day;
 use crate::domain::currency::Currency;
 use crate::domain::id::Name;
 use crate::domain::meter::{Aggregate, Band, Charge, Free, Meter, PerEdition, Rounding, Source};
-use crate::domain::metering::DayFigures;
+use crate::domain::metering::{DayFigures, sample_of};
 use crate::domain::month::Month;
 use crate::domain::price::{Price, Sum};
 
@@ -76,14 +76,10 @@ fn value(meter: &Meter, figures: &DayFigures) -> u64 {
     match &meter.of {
         Source::Logins => figures.dau,
         Source::Groups => figures.groups_peak,
-        Source::Gauge(name) => named(&figures.gauges, name),
+        Source::Gauge(name) => sample_of(&figures.gauges, name),
         // By region, and that of another row.
         Source::Bandwidth | Source::Meter(_) => 0,
     }
-}
-
-fn named(values: &[(Name, u64)], name: &Name) -> u64 {
-    values.iter().find(|(of, _)| of == name).map_or(0, |(_, value)| *value)
 }
 
 /// A row in a month.
@@ -154,14 +150,14 @@ impl<'a> Row<'a, '_> {
             let charge = catalog.postpaid.meter(&self.meter.id).map(|meter| &meter.charge);
             let Some(Charge::Regions(earlier)) = charge else { continue };
             for (region, price) in earlier {
-                let has = |day: &&MeteredDay| named(&day.day.figures.bandwidth, region) > 0;
+                let has = |day: &&MeteredDay| sample_of(&day.day.figures.bandwidth, region) > 0;
                 if days.iter().any(has) && all.iter().all(|(listed, _)| listed != region) {
                     all.push((region.clone(), *price));
                 }
             }
         }
         let line = |(region, price): &(Name, Option<Price>)| {
-            let figure = self.figure(days, |figures| named(&figures.bandwidth, region));
+            let figure = self.figure(days, |figures| sample_of(&figures.bandwidth, region));
             let line = self.line_of(&figure);
             let line = Line {
                 item_id: format!("{}/{region}", self.meter.id),
