@@ -50,6 +50,7 @@ use crate::store::fair::Load;
 use crate::store::loss::LostWrites;
 use crate::store::{Fingerprints, Identified, ServerState, SnapshotError};
 
+pub mod callback_notes;
 pub mod crossings;
 pub mod embedded;
 mod error;
