@@ -59,6 +59,10 @@ const HOLD_ENDS: TableDefinition<(AppKey, i64, u8, &str), ()> = TableDefinition:
 const PROVISIONAL: TableDefinition<ProvisionalKey, (i64, i32, &[u8])> =
     TableDefinition::new("provisional");
 const DUE: TableDefinition<DueKey, ()> = TableDefinition::new("due");
+const NOTES: TableDefinition<NoteKey, NoteRow> = TableDefinition::new("callback_notes");
+const NOTE_ENDS: TableDefinition<(AppKey, i64, u8, &str), ()> =
+    TableDefinition::new("callback_note_ends");
+const NOTE_COUNTS: TableDefinition<AppKey, u64> = TableDefinition::new("callback_note_counts");
 const CLOCK: TableDefinition<&str, &[u8]> = TableDefinition::new("clock");
 
 /// An app, the start of the tracking, a kind of trace, and its subjects.
@@ -75,6 +79,12 @@ type DueKey = (AppKey, i64, u8, u64, u64);
 
 /// The kind of an index row of events, an app, and a number.
 pub type EventIndexKey<'a> = (u8, &'a str, u64);
+
+/// An app, the kind of a note, and its name.
+pub type NoteKey<'a> = (AppKey, u8, &'a str);
+
+/// The milliseconds at which a note expires, and its value.
+type NoteRow<'a> = (i64, &'a [u8]);
 
 /// The position of a lease, its holder, and its expiry in milliseconds.
 type LeaseRow<'a> = (Option<u64>, &'a str, i64);
@@ -148,6 +158,12 @@ pub struct Tables<'txn> {
     pub provisional: Table<'txn, ProvisionalKey, (i64, i32, &'static [u8])>,
     /// Provisional facts in order of their expiry.
     pub due: Table<'txn, DueKey, ()>,
+    /// Notes of callbacks.
+    pub notes: Table<'txn, NoteKey<'static>, NoteRow<'static>>,
+    /// Notes of callbacks, by the milliseconds at which they expire.
+    pub note_ends: Table<'txn, (AppKey, i64, u8, &'static str), ()>,
+    /// The number of an app's notes.
+    pub note_counts: Table<'txn, AppKey, u64>,
     /// Records of the store's clock.
     pub clock: ClockTable<'txn>,
     /// True if figures that are too old are kept for now, since the time cannot be trusted yet.
@@ -189,6 +205,9 @@ impl<'txn> Tables<'txn> {
             hold_ends: txn.open_table(HOLD_ENDS)?,
             provisional: txn.open_table(PROVISIONAL)?,
             due: txn.open_table(DUE)?,
+            notes: txn.open_table(NOTES)?,
+            note_ends: txn.open_table(NOTE_ENDS)?,
+            note_counts: txn.open_table(NOTE_COUNTS)?,
             clock: open_clock(txn)?,
             keeps_figures: false,
         })
@@ -227,7 +246,7 @@ pub fn open_clock(txn: &WriteTransaction) -> Result<ClockTable<'_>, TableError> 
     txn.open_table(CLOCK)
 }
 
-/// Copies every table.
+/// Copies every table but those of notes, which expire within minutes.
 pub fn copy_all(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), redb::Error> {
     copy_table(from, to, META)?;
     copy_table(from, to, DOCUMENTS)?;

@@ -290,6 +290,16 @@ impl Keys {
         self.key(Part::Groups, "types")
     }
 
+    /// Returns the key of the notes of callbacks, by name.
+    pub fn notes(&self) -> Vec<u8> {
+        self.key(Part::Groups, "notes")
+    }
+
+    /// Returns the key of the names of notes, by their expiry.
+    pub fn note_ends(&self) -> Vec<u8> {
+        self.key(Part::Groups, "noteends")
+    }
+
     /// Returns the key of the number of net-new groups by day and type.
     pub fn groups_by_day(&self) -> Vec<u8> {
         self.key(Part::Groups, "days")

@@ -96,6 +96,11 @@ scripts! {
     ReadHolds "read_holds",
     DueHolds "due_holds",
     ForgetHolds "forget_holds",
+    PushNote "push_note",
+    ReadNote "read_note",
+    PopNote "pop_note",
+    RaiseInstants "raise_instants",
+    ReadInstants "read_instants",
 }
 
 impl ScriptId {
@@ -222,6 +227,7 @@ fn shared(part: &str) -> &'static str {
         "rename_group" => include_str!("scripts/shared/rename_group.lua"),
         "group_hold" => include_str!("scripts/shared/group_hold.lua"),
         "read_groups" => include_str!("scripts/shared/read_groups.lua"),
+        "notes" => include_str!("scripts/shared/notes.lua"),
         "hold_bound" => include_str!("scripts/shared/hold_bound.lua"),
         _ => unreachable!("a test composes every script"),
     }

@@ -239,7 +239,7 @@ impl Process<'_> {
     /// Starts everything behind the listeners.
     async fn start(
         &self,
-        Stores { ledger, directory, events }: Stores,
+        Stores { ledger, directory, events, .. }: Stores,
         catalog: Catalog,
         watch: Option<FileWatch<Catalog>>,
         fallback: Option<Arc<Fallback>>,

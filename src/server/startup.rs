@@ -109,7 +109,7 @@ impl Startup<'_> {
     /// Serves health and the admin service until the store is accepted; `false` if it has to be
     /// opened again.
     async fn wait_until_accepted(&self, stores: &Stores) -> Result<bool, ServeError> {
-        let Stores { ledger, directory, events } = stores;
+        let Stores { ledger, directory, events, .. } = stores;
         let catalog = self.catalog.clone();
         let unknown_app = self.config.unknown_app;
         let (clock, metrics) = (self.clock.clone(), self.metrics.clone());

@@ -1,4 +1,4 @@
-//! The three stores of a sidecar, in one Redis or one file, and how they are opened.
+//! The stores of a sidecar, in one Redis or one file, and how they are opened.
 
 use std::sync::Arc;
 
@@ -14,9 +14,12 @@ use crate::events::EventLog;
 use crate::events::embedded::EmbeddedEvents;
 use crate::events::redis::RedisEvents;
 use crate::ledger::Ledger;
+use crate::ledger::callback_notes::CallbackNotes;
 use crate::ledger::embedded::Embedded;
+use crate::ledger::embedded::callback_notes::EmbeddedNotes;
 use crate::ledger::memory::Memory;
 use crate::ledger::redis::Redis;
+use crate::ledger::redis::callback_notes::RedisNotes;
 
 /// The open stores of a sidecar.
 #[derive(Clone)]
@@ -27,6 +30,8 @@ pub struct Stores {
     pub directory: Arc<dyn Directory>,
     /// The event log.
     pub events: Arc<dyn EventLog>,
+    /// What callbacks leave for later ones.
+    pub callback_notes: Arc<dyn CallbackNotes>,
 }
 
 impl Stores {
@@ -57,7 +62,8 @@ impl From<Embedded> for Stores {
     fn from(ledger: Embedded) -> Self {
         let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
         let events = Arc::new(EmbeddedEvents::over(ledger.store()));
-        Self { ledger: Arc::new(ledger), directory, events }
+        let callback_notes = Arc::new(EmbeddedNotes::over(ledger.store()));
+        Self { ledger: Arc::new(ledger), directory, events, callback_notes }
     }
 }
 
@@ -65,7 +71,8 @@ impl From<Memory> for Stores {
     fn from(ledger: Memory) -> Self {
         let directory = Arc::new(EmbeddedDirectory::over(ledger.store()));
         let events = Arc::new(EmbeddedEvents::over(ledger.store()));
-        Self { ledger: Arc::new(ledger), directory, events }
+        let callback_notes = Arc::new(EmbeddedNotes::over(ledger.store()));
+        Self { ledger: Arc::new(ledger), directory, events, callback_notes }
     }
 }
 
@@ -73,6 +80,7 @@ impl From<Redis> for Stores {
     fn from(ledger: Redis) -> Self {
         let directory = Arc::new(RedisDirectory::over(ledger.store()));
         let events = Arc::new(RedisEvents::over(ledger.store()));
-        Self { ledger: Arc::new(ledger), directory, events }
+        let callback_notes = Arc::new(RedisNotes::over(ledger.store()));
+        Self { ledger: Arc::new(ledger), directory, events, callback_notes }
     }
 }

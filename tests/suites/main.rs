@@ -7,6 +7,7 @@
 
 mod access;
 mod agreed;
+mod callback_notes;
 mod catalog;
 mod clock;
 mod concurrency;

@@ -38,10 +38,13 @@ use crate::store::fair::{Load, Turn};
 use crate::store::fingerprint::AppKey;
 use crate::store::{Fingerprints, Identified, SnapshotError, StoreError};
 
+pub mod callback_notes;
 mod counter_names;
 mod group_types;
 mod hold_rows;
 mod metering;
+mod note_rows;
+mod note_texts;
 pub(super) mod rows;
 #[cfg(test)]
 mod unanswered_tests;

@@ -43,6 +43,7 @@ use crate::store::{
 };
 
 mod apply;
+pub mod callback_notes;
 mod catalog_args;
 mod group_types;
 mod holdings;
