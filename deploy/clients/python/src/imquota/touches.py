@@ -1,0 +1,58 @@
+"""The facts that an operation touches: operations about the same facts must not overlap."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Touches:
+    """Facts, by the ids of imquota."""
+
+    members: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of a group and a user."""
+    friends: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of users, the lower id first."""
+    groups: frozenset[str] = frozenset()
+    """Groups with all their members."""
+    users: frozenset[str] = frozenset()
+    """Users with everything that they have."""
+
+    def meets(self, other: "Touches") -> bool:
+        """Whether both touch a fact."""
+        return bool(
+            self.members & other.members or self.friends & other.friends
+            or self.groups & other.groups or self.users & other.users
+            or _within(self, other) or _within(other, self))
+
+    def __or__(self, other: "Touches") -> "Touches":
+        return Touches(self.members | other.members, self.friends | other.friends,
+                       self.groups | other.groups, self.users | other.users)
+
+
+def _within(wide: Touches, narrow: Touches) -> bool:
+    if not wide.groups and not wide.users:
+        return False
+    return any(group in wide.groups or user in wide.users for group, user in narrow.members) or (
+        bool(wide.users) and any(
+            one in wide.users or other in wide.users for one, other in narrow.friends))
+
+
+def of_members(group: str, users: Iterable[str]) -> Touches:
+    """Members of a group."""
+    return Touches(members=frozenset((group, user) for user in users))
+
+
+def of_friends(user: str, friends: Iterable[str]) -> Touches:
+    """Friends of a user."""
+    return Touches(friends=frozenset(
+        (min(user, friend), max(user, friend)) for friend in friends))
+
+
+def of_group(group: str) -> Touches:
+    """A group with all its members."""
+    return Touches(groups=frozenset([group]))
+
+
+def of_users(users: Iterable[str]) -> Touches:
+    """Users with everything that they have."""
+    return Touches(users=frozenset(users))
