@@ -2,7 +2,8 @@
 
 Importing this module generates them and puts the folder on `sys.path`, so that tables of test
 cases can name messages. It is removed when the run ends. Processes that the tests spawn inherit
-`sys.path` and find the same folder.
+`sys.path` and find the same folder. The modules of the client library, which is a package of the
+same name, are linked into it.
 """
 
 import atexit
@@ -14,6 +15,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PROTO = REPOSITORY / "proto"
+CLIENT = REPOSITORY / "deploy" / "clients" / "python"
 
 
 def generate(proto: Path, out: str) -> None:
@@ -34,6 +36,9 @@ except ImportError:
     _out = tempfile.mkdtemp(prefix="imquota-stubs-")
     atexit.register(shutil.rmtree, _out, ignore_errors=True)
     generate(PROTO, _out)
+    for _module in (CLIENT / "src" / "imquota").iterdir():
+        if _module.name not in ("v1", "__pycache__"):
+            (Path(_out) / "imquota" / _module.name).symlink_to(_module)
     sys.path.insert(0, _out)
 
 from imquota.v1 import admin_service_pb2 as admin_pb  # noqa: E402
@@ -45,6 +50,6 @@ from imquota.v1 import quota_service_pb2 as quota_pb  # noqa: E402
 from imquota.v1 import quota_service_pb2_grpc as quota_grpc  # noqa: E402
 
 __all__ = [
-    "admin_grpc", "admin_pb", "common_pb", "generate", "metering_grpc", "metering_pb",
-    "quota_grpc", "quota_pb",
+    "CLIENT", "PROTO", "REPOSITORY", "admin_grpc", "admin_pb", "common_pb", "generate",
+    "metering_grpc", "metering_pb", "quota_grpc", "quota_pb",
 ]
