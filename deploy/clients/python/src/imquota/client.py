@@ -155,11 +155,11 @@ class Client:
         while True:
             with self._changed:
                 ending, wait_s = endings.next()
-                while ending is None:
-                    if self._closed:
-                        return
+                while ending is None and not self._closed:
                     self._changed.wait(wait_s)
                     ending, wait_s = endings.next()
+            if ending is None or self._closed:
+                return
             try:
                 self._carry_out(self._flows.holds.attempt(ending))
             except Exception as error:
@@ -379,12 +379,12 @@ class Client:
         if self._closed:
             return []
         self.flush(timeout_s)
-        left = self._core.endings.close()
         self._closed = True
         with self._changed:
             self._changed.notify_all()
-        if self._worker and self._worker is not threading.current_thread():
+        if self._worker:
             self._worker.join(self._options.attempt_timeout_s + 1.0)
+        left = self._core.endings.close()
         self._transport.close()
         return left
 

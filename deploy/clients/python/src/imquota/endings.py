@@ -101,11 +101,12 @@ class Endings:
         self.on_change: Callable[[], None] = lambda: None
         """Called after each change, outside of the lock."""
         self._file = QueueFile(options.queue_file) if options.queue_file is not None else None
-        for number, method, request in self._file or ():
+        # Attempts of the process before may still be carried out until then.
+        due = time.monotonic() + options.attempt_timeout_s
+        for number, (method, request, touches) in self._file or ():
             message = METHODS[method].request.FromString(request)
-            due = time.monotonic() + options.attempt_timeout_s
             self._state.waiting.append(Ending(
-                METHODS[method], message, touches_of(message), number, due=due, not_before=due))
+                METHODS[method], message, touches, number, due=due, not_before=due))
             self._next_number = number + 1
         if self._state.waiting:
             log.info("endings read again: %d of %s", len(self._state.waiting), options.queue_file)
@@ -123,7 +124,8 @@ class Endings:
                 self.counters.refused += 1
                 raise QueueFull(f"{self._queue_max} endings wait: {ending} was not kept")
             if self._file:
-                self._file.add(ending.number, method.name, request.SerializeToString())
+                content = request.SerializeToString()
+                self._file.add(ending.number, (method.name, content, ending.touches))
             self._next_number += 1
             self._state.waiting.append(ending)
             self.counters.added += 1

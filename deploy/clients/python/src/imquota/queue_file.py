@@ -1,7 +1,7 @@
 """The file of the queue of endings: appended, with fsync, and read again at the next start.
 
-Each line is a JSON object: `{"add": NUMBER, "method": NAME, "request": BASE64}` or
-`{"end": NUMBER}`. A last line that is not whole was never acknowledged.
+Each line is a JSON object: `{"add": NUMBER, "method": NAME, "request": BASE64, "touches": [...]}`
+or `{"end": NUMBER}`. A last line that is not whole was never acknowledged.
 """
 
 import base64
@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .touches import Touches
 from .wire import METHODS
 
+Entry = tuple[str, bytes, Touches]
+"""Method, request and touched facts of an ending."""
 _REWRITTEN_ABOVE_BYTES = 1 << 20
 
 
@@ -43,10 +46,10 @@ class QueueFile:
         finally:
             os.close(folder)
 
-    def _read(self) -> tuple[dict[int, tuple[str, bytes]], int]:
+    def _read(self) -> tuple[dict[int, Entry], int]:
         content = self._path.read_bytes()
         whole_bytes = content.rfind(b"\n") + 1
-        found: dict[int, tuple[str, bytes]] = {}
+        found: dict[int, Entry] = {}
         for number, line in enumerate(content[:whole_bytes].splitlines(), 1):
             try:
                 record = json.loads(line)
@@ -56,20 +59,20 @@ class QueueFile:
                 if record["method"] not in METHODS:
                     raise ValueError(f"unknown method {record['method']}")
                 request = base64.b64decode(record["request"], validate=True)
-                found[record["add"]] = (record["method"], request)
+                touches = Touches.from_lists(record["touches"])
+                found[record["add"]] = (record["method"], request, touches)
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{self._path}:{number} is damaged: {error}") from error
         return found, whole_bytes
 
-    def __iter__(self) -> Iterator[tuple[int, str, bytes]]:
-        """Number, method and request of each ending that has not been done, in order."""
-        return iter([(number, *entry) for number, entry in sorted(self._open.items())])
+    def __iter__(self) -> Iterator[tuple[int, Entry]]:
+        """Number and content of each ending that has not been done, in order."""
+        return iter(sorted(self._open.items()))
 
-    def add(self, number: int, method: str, request: bytes) -> None:
+    def add(self, number: int, entry: Entry) -> None:
         """Appends an ending; it is on disk when this returns."""
-        text = base64.b64encode(request).decode()
-        self._append({"add": number, "method": method, "request": text})
-        self._open[number] = (method, request)
+        self._append(_record(number, entry))
+        self._open[number] = entry
 
     def end(self, number: int) -> None:
         """Appends the end of an ending. An empty or large file is begun anew."""
@@ -94,10 +97,8 @@ class QueueFile:
         new = os.open(beside, flags, 0o600)
         try:
             fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for number, (method, request) in self._open.items():
-                text = base64.b64encode(request).decode()
-                record = {"add": number, "method": method, "request": text}
-                _write(new, json.dumps(record).encode() + b"\n")
+            for number, entry in self._open.items():
+                _write(new, json.dumps(_record(number, entry)).encode() + b"\n")
             os.fsync(new)
             os.replace(beside, self._path)
         except BaseException:
@@ -110,6 +111,12 @@ class QueueFile:
     def close(self) -> None:
         """Closes the file; what is open stays in it."""
         os.close(self._file)
+
+
+def _record(number: int, entry: Entry) -> dict[str, Any]:
+    method, request, touches = entry
+    return {"add": number, "method": method, "request": base64.b64encode(request).decode(),
+            "touches": touches.as_lists()}
 
 
 def _write(file: int, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,18 @@ class Touches:
             self.members & other.members or self.friends & other.friends
             or self.groups & other.groups or self.users & other.users
             or _within(self, other) or _within(other, self))
+
+    def as_lists(self) -> list[Any]:
+        """A form for JSON."""
+        return [sorted(each) for each in (self.members, self.friends, self.groups, self.users)]
+
+    @staticmethod
+    def from_lists(lists: list[Any]) -> "Touches":
+        """The facts of that form."""
+        members, friends, groups, users = lists
+        return Touches(frozenset((group, user) for group, user in members),
+                       frozenset((one, other) for one, other in friends),
+                       frozenset(groups), frozenset(users))
 
     def __or__(self, other: "Touches") -> "Touches":
         return Touches(self.members | other.members, self.friends | other.friends,
