@@ -194,15 +194,24 @@ class Holds:
                 results += yield from self._retake(hold, each, limit, force)
             except Unavailable as error:
                 log.warning("confirmation queued: %s: %s", each.operation_id, error)
-                for left in waiting:
-                    self._queue(hold, left, self._confirm_request(left, force))
+                self._queue_confirmations(hold, waiting, force)
                 break
+            except CallError:
+                raise
+            except BaseException:
+                # The task is cancelled, or the process about to end: the IM has committed.
+                self._queue_confirmations(hold, waiting, force)
+                raise
             else:
                 names, app_id = hold.plan.names, self._core.app_id
                 results += wire.hold_results_of(response.results, names, app_id)
             waiting.pop(0)
         hold.results = Results(tuple(results))
         self._check(hold)
+
+    def _queue_confirmations(self, hold: Hold, requests: list[_Taken], force: bool) -> None:
+        for each in requests:
+            self._queue(hold, each, self._confirm_request(each, force))
 
     def _check(self, hold: Hold) -> None:
         """Raises `HoldLost` if the confirmation came too late for a part."""
@@ -245,6 +254,11 @@ class Holds:
                 self._unreleased(each)
             except Unavailable:
                 self._queue(hold, each, request, release=True)
+            except CallError:
+                raise
+            except BaseException:
+                self.release_later(hold)
+                raise
             else:
                 if any(it.outcome != wire.HOLD_RELEASED for it in response.results):
                     self._unreleased(each)
