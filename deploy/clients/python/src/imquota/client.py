@@ -4,13 +4,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
 
 from . import failures, options as opts, wire
+from .apply import Stream
 from .core import Core
 from .endings import Counters, Ending
 from .errors import Closed, ImquotaError
@@ -74,6 +75,46 @@ class Unary:
             channel.close()
 
 
+class Pipelined(Unary):
+    """Attempts of calls over one Apply stream to each address."""
+
+    def __init__(self, addresses: Sequence[str], options: Options,
+                 interceptors: Sequence[Any]) -> None:
+        super().__init__(addresses, options, interceptors)
+        self._in_flight_max = options.in_flight_max
+        self._applies = [channel.stream_stream(
+            wire.APPLY_PATH, request_serializer=wire.ApplyRequest.SerializeToString,
+            response_deserializer=wire.ApplyResponse.FromString) for channel in self._channels]
+        self._streams: dict[int, Stream] = {}
+        self._lock = threading.Lock()
+
+    def attempt(self, step: Rpc) -> Any:
+        """Makes one attempt."""
+        if not step.method.field:
+            return super().attempt(step)
+        return self._stream(step).attempt(step)
+
+    def _stream(self, step: Rpc) -> Stream:
+        """The stream to an address; a new one if that has ended."""
+        with self._lock:
+            stream = self._streams.get(step.address)
+            if stream is None or stream.error is not None:
+                apply = self._applies[step.address]
+
+                def begin(requests: Iterator[Any], wait_for_ready: bool) -> Any:
+                    return apply(requests, metadata=self._metadata, wait_for_ready=wait_for_ready)
+
+                stream = Stream(begin, step.wait_for_ready, self._in_flight_max)
+                self._streams[step.address] = stream
+            return stream
+
+    def close(self) -> None:
+        """Ends the streams, and closes the channels."""
+        for stream in self._streams.values():
+            stream.cancel()
+        super().close()
+
+
 def _channel(address: str, options: Options, interceptors: Sequence[Any]) -> grpc.Channel:
     arguments = opts.channel_arguments(address, options)
     if options.tls:
@@ -95,7 +136,8 @@ class Client:
         self._options = options or Options()
         self._core = Core(addresses, app_id, self._options)
         self._flows = Flows(self._core)
-        self._transport = Unary(addresses, self._options, interceptors)
+        transport = Pipelined if self._options.pipeline else Unary
+        self._transport = transport(addresses, self._options, interceptors)
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None

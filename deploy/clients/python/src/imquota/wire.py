@@ -64,6 +64,7 @@ METHODS = {each.name: each for each in (
     CREATE_ACCOUNTS, DELETE_ACCOUNTS, ADD_FRIENDS, REMOVE_FRIENDS, CREATE_GROUP, UPDATE_GROUP,
     JOIN_GROUP, LEAVE_GROUP, DISSOLVE_GROUP, CONFIRM_HOLD, RELEASE_HOLD, GET_USAGE, RECORD_LOGINS,
     REPORT_BANDWIDTH, REPORT_GAUGE)}
+ApplyRequest, ApplyResponse = quota.ApplyRequest, quota.ApplyResponse
 APPLY_PATH = "/imquota.v1.QuotaService/Apply"
 
 

@@ -37,6 +37,7 @@ from ..model import (
 from ..options import Options
 from ..plans import Users
 from ..steps import Pause, Rpc, Settle, Step, Steps
+from .apply import Stream
 
 log = logging.getLogger("imquota")
 R = TypeVar("R")
@@ -78,6 +79,36 @@ class Unary:
             await channel.close()
 
 
+class Pipelined(Unary):
+    """Attempts of calls over one Apply stream to each address."""
+
+    def __init__(self, addresses: Sequence[str], options: Options,
+                 interceptors: Sequence[Any]) -> None:
+        super().__init__(addresses, options, interceptors)
+        self._in_flight_max = options.in_flight_max
+        self._applies = [channel.stream_stream(
+            wire.APPLY_PATH, request_serializer=wire.ApplyRequest.SerializeToString,
+            response_deserializer=wire.ApplyResponse.FromString) for channel in self._channels]
+        self._streams: dict[int, Stream] = {}
+
+    async def attempt(self, step: Rpc) -> Any:
+        """Makes one attempt."""
+        if not step.method.field:
+            return await super().attempt(step)
+        stream = self._streams.get(step.address)
+        if stream is None or stream.error is not None:
+            call = self._applies[step.address](
+                metadata=self._metadata, wait_for_ready=step.wait_for_ready)
+            stream = self._streams[step.address] = Stream(call, self._in_flight_max)
+        return await stream.attempt(step)
+
+    async def close(self) -> None:
+        """Ends the streams, and closes the channels."""
+        for stream in self._streams.values():
+            await stream.cancel()
+        await super().close()
+
+
 def of_rpc_error(error: Any) -> Any:
     """The typed exception of an error of gRPC."""
     metadata: Any = getattr(error, "trailing_metadata", tuple)()
@@ -104,7 +135,8 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._core = Core(addresses, app_id, options or Options())
         self._flows = Flows(self._core)
-        self._transport = Unary(addresses, self._core.options, interceptors)
+        transport = Pipelined if self._core.options.pipeline else Unary
+        self._transport = transport(addresses, self._core.options, interceptors)
         self._waiters: list[asyncio.Future[None]] = []
         self._worker: asyncio.Task[None] | None = None
         self._closed = False
