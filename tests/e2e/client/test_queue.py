@@ -35,6 +35,27 @@ def test_a_leave_while_the_sidecar_is_dead_is_done_once_it_is_back(own):
         wait_until(lambda: app.members("g") == 2, DONE_WITHIN_S, "the member is released")
 
 
+def test_a_release_is_queued_only_if_it_has_no_answer(own):
+    sidecar, app = own
+    with imquota.Client(sidecar.tcp, app.id, FAST) as quota:
+        (left,) = quota.leave_group("g", "a", or_later=True).members
+        assert (left.outcome, app.members("g")) == ("APPLIED", 2)
+        quota.add_friends("a", "b")
+        sidecar.kill()
+        with pytest.raises(imquota.Unavailable):
+            quota.leave_group("g", "b", timeout_s=0.2)
+        results = [
+            quota.leave_group("g", "b", or_later=True, timeout_s=0.2).members[0],
+            quota.remove_friends("a", "b", or_later=True, timeout_s=0.2)[0],
+            quota.dissolve_group("g", or_later=True, timeout_s=0.2).group,
+            quota.delete_accounts("a", or_later=True, timeout_s=0.2)[0],
+        ]
+        assert {each.outcome for each in results} == {imquota.Outcome.QUEUED}
+        restart(sidecar)
+        assert quota.flush(DONE_WITHIN_S) and quota.counters.done == 4
+        assert app.usage_or_none("g") is None
+
+
 def test_a_lease_whose_end_has_no_sidecar_is_confirmed_or_released_later(own):
     sidecar, app = own
     with imquota.Client(sidecar.tcp, app.id, FAST) as quota:

@@ -1,5 +1,6 @@
 """The operations of the API, as flows: what both clients call."""
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from . import wire
-from .core import Core, Limit, Taken
+from .core import Core, Taken
+from .errors import Unavailable
 from .holds import Hold, Holds
 from .model import (
     DissolveResult,
@@ -18,15 +20,18 @@ from .model import (
     LoginResult,
     MeterOutcome,
     Mode,
+    Outcome,
     Result,
     Results,
     UsageReport,
 )
-from .plans import Plan, Users
+from .plans import Plan
 from .steps import Steps
 from .touches import of_group
 from .v1 import common_pb2 as common
 from .v1 import metering_service_pb2 as metering
+
+log = logging.getLogger("imquota")
 
 Login = str | tuple[str, datetime]
 """A user who logs in now, or a user and the instant of the login."""
@@ -69,19 +74,30 @@ class Flows:
         assert taken.group is not None
         return GroupResult(taken.group, taken.results())
 
-    def release(self, plan: Plan, timeout_s: float | None) -> Steps[Results[Result]]:
-        """Releases accounts or friends."""
+    def _released(self, plan: Plan, or_later: bool, timeout_s: float | None) -> Steps[
+            tuple[Results[Result], bool]]:
+        """Releases a plan, or queues it if there is no answer."""
         if not plan.ids:
-            return Results(())
-        results, _ = yield from self.core.release(plan, self.core.limit(timeout_s))
+            return Results(()), False
+        try:
+            return (yield from self.core.release(plan, self.core.limit(timeout_s)))
+        except Unavailable as error:
+            if not or_later:
+                raise
+            log.warning("release queued: %s: %s", plan.method.name, error)
+            self.core.later(plan)
+            return Results(tuple(Result(each, Outcome.QUEUED) for each in plan.im_ids)), False
+
+    def release(self, plan: Plan, or_later: bool, timeout_s: float | None) -> Steps[
+            Results[Result]]:
+        """Releases accounts or friends."""
+        results, _ = yield from self._released(plan, or_later, timeout_s)
         return results
 
-    def leave_group(self, plan: Plan, timeout_s: float | None) -> Steps[LeaveResult]:
+    def leave_group(self, plan: Plan, or_later: bool, timeout_s: float | None) -> Steps[
+            LeaveResult]:
         """Releases members."""
-        if not plan.ids:
-            return LeaveResult(Results(()), False)
-        results, reclaimed = yield from self.core.release(plan, self.core.limit(timeout_s))
-        return LeaveResult(results, reclaimed)
+        return LeaveResult(*(yield from self._released(plan, or_later, timeout_s)))
 
     def update_group(self, group: str, max_members: int | None, timeout_s: float | None) -> Steps[
             Result]:
@@ -98,12 +114,20 @@ class Flows:
         group_id = self.core.plans.names().group(group)
         return wire.DISSOLVE_GROUP.request(app_id=self.core.app_id, group_id=group_id)
 
-    def dissolve_group(self, group: str, timeout_s: float | None) -> Steps[DissolveResult]:
+    def dissolve_group(self, group: str, or_later: bool, timeout_s: float | None) -> Steps[
+            DissolveResult]:
         """Releases a group with all its members."""
         names, limit = self.core.plans.names(), self.core.limit(timeout_s)
         request = self.dissolution(group)
-        yield from self.core.settled(of_group(request.group_id), limit)
-        response = yield from self.core.call(wire.DISSOLVE_GROUP, request, limit)
+        try:
+            yield from self.core.settled(of_group(request.group_id), limit)
+            response = yield from self.core.call(wire.DISSOLVE_GROUP, request, limit)
+        except Unavailable as error:
+            if not or_later:
+                raise
+            log.warning("release queued: DissolveGroup: %s", error)
+            self.core.endings.add(wire.DISSOLVE_GROUP, request)
+            return DissolveResult(Result(group, Outcome.QUEUED), 0)
         result = wire.result_of(response.result, group, names, self.core.app_id)
         return DissolveResult(result, response.members_released, response.decision.degradation)
 
@@ -187,13 +211,5 @@ class Flows:
         return [metering.BandwidthSample(region=region, kbps=kbps)
                 for region, kbps in samples]
 
-    def queued(self, plan: Plan) -> None:
-        """Queues a release."""
-        self.core.later(plan)
 
-    def plan_members(self, group: str, users: Users, *, leave: bool = False) -> Plan:
-        """Members who join or leave."""
-        return self.core.plans.members(group, users, leave=leave)
-
-
-__all__ = ["Flows", "Limit", "Login"]
+__all__ = ["Flows", "Login"]

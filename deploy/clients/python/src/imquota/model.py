@@ -35,6 +35,8 @@ class Outcome(StrEnum):
     """A limit is reached."""
     ABORTED = "ABORTED"
     """Not denied itself, but not taken, since another one of the batch is denied."""
+    QUEUED = "QUEUED"
+    """Of a release with `or_later`: it has no answer yet, and is repeated by the queue."""
 
 
 class HoldOutcome(StrEnum):

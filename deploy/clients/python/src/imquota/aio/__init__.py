@@ -222,10 +222,12 @@ class Client:
         return await self._run(self._flows.take(plan, mode, partial, timeout_s))
 
     async def delete_accounts(
-            self, users: Users, *, timeout_s: float | None = None) -> Results[Result]:
-        """Releases accounts with all that they have."""
+            self, users: Users, *, or_later: bool = False,
+            timeout_s: float | None = None) -> Results[Result]:
+        """Releases accounts with all that they have. With `or_later` a release without an answer
+        is queued, and each outcome is QUEUED."""
         plan = self._core.plans.accounts(users, deleted=True)
-        return await self._run(self._flows.release(plan, timeout_s))
+        return await self._run(self._flows.release(plan, or_later, timeout_s))
 
     # Friends.
 
@@ -237,10 +239,11 @@ class Client:
         return await self._run(self._flows.take(plan, mode, partial, timeout_s))
 
     async def remove_friends(self, user: str, friends: Users, *, one_way: bool = False,
+                             or_later: bool = False,
                              timeout_s: float | None = None) -> Results[Result]:
-        """Releases the places of friends."""
+        """Releases the places of friends; with `or_later` by the queue if there is no answer."""
         plan = self._core.plans.friends(user, friends, one_way, removed=True)
-        return await self._run(self._flows.release(plan, timeout_s))
+        return await self._run(self._flows.release(plan, or_later, timeout_s))
 
     # Groups.
 
@@ -268,14 +271,17 @@ class Client:
         return await self._run(self._flows.take(plan, mode, partial, timeout_s))
 
     async def leave_group(self, group: str, users: Users, *,
+                          or_later: bool = False,
                           timeout_s: float | None = None) -> LeaveResult:
-        """Releases places in the group."""
+        """Releases places in the group; with `or_later` by the queue if there is no answer."""
         plan = self._core.plans.members(group, users, leave=True)
-        return await self._run(self._flows.leave_group(plan, timeout_s))
+        return await self._run(self._flows.leave_group(plan, or_later, timeout_s))
 
-    async def dissolve_group(self, group: str, *, timeout_s: float | None = None) -> DissolveResult:
-        """Releases the group with all its members."""
-        return await self._run(self._flows.dissolve_group(group, timeout_s))
+    async def dissolve_group(self, group: str, *, or_later: bool = False,
+                             timeout_s: float | None = None) -> DissolveResult:
+        """Releases the group with all its members; with `or_later` by the queue if there is no
+        answer."""
+        return await self._run(self._flows.dissolve_group(group, or_later, timeout_s))
 
     # Releases by the queue.
 
