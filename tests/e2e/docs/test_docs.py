@@ -9,7 +9,8 @@ The first line of a fenced block has its kind:
 - `python`: run by Python;
 - `sh template`: not run: it needs something to be put in, or takes too long;
 - `text`, `json`, `yaml`: no command;
-- `rust`: the text of `examples/client.rs`, which is built and run.
+- `rust`: the text of `examples/client.rs`, which is built and run;
+- `js`, `go`: the text of files in `tests/e2e/client`, which are built and run.
 
 Each page runs in an empty folder with a link to `proto`. Default ports and paths in /tmp are
 replaced by free ones, and `cargo run --release --` by the binary under test.
@@ -41,7 +42,7 @@ EXAMPLE = REPOSITORY / "examples" / "client.rs"
 EXAMPLE_COMMAND = "cargo run --example client -- "
 TREES = r"(?:src|tests|docs|deploy|proto|benches|fuzz|examples|\.ci)"
 RUN = {"sh", "sh serve", "python"}
-KINDS = RUN | {"sh template", "text", "json", "yaml", "rust"}
+KINDS = RUN | {"sh template", "text", "json", "yaml", "rust", "js", "go"}
 README_LINES_MAX = 150
 DATA, ADMIN, MANAGEMENT, REDIS = "50051", "50052", "9090", "6379"
 FIRST_SIDECAR = "imquota serve --store memory"
