@@ -192,3 +192,19 @@ def test_threads_that_take_the_last_seats_fill_the_group_exactly(quota, tcp_app)
     for thread in threads:
         thread.join()
     assert (len(admitted), len(denied), seats(tcp_app)) == (SEATS - 1, 41 - SEATS, (SEATS, 0))
+
+
+def test_a_held_group_becomes_the_one_whose_id_the_commit_allocates(quota, tcp_app):
+    with quota.creating("pending-1", "Public", owner="a", members=["b"]) as lease:
+        created = quota.create_group(
+            "allocated", "Public", owner="a", members=["b"], replaces="pending-1")
+        assert created.group.outcome == "APPLIED"
+    assert {each.outcome for each in lease.confirmation} == {"CONFIRMED"}
+    assert seats(tcp_app, "allocated") == (2, 0) and tcp_app.usage_or_none("pending-1") is None
+
+
+def test_a_client_is_not_used_across_a_fork(quota, tcp_app):
+    quota._process += 1
+    with pytest.raises(RuntimeError, match="fork"):
+        quota.join_group("g", "a")
+    quota._process -= 1

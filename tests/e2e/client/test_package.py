@@ -1,6 +1,7 @@
 """The package of the Python client: it builds from the tree and from its source distribution, runs
 with grpcio and protobuf alone, and is typed; the code of its page runs."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,11 +43,11 @@ print(imquota.__file__)
 """
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     """Runs a command that has to succeed; returns what it prints."""
     done = subprocess.run(
         [str(each) for each in command], cwd=cwd, capture_output=True, text=True,
-        timeout=TIMEOUT_S, env=clean_environment(PIP_DISABLE_PIP_VERSION_CHECK="1"))
+        timeout=TIMEOUT_S, env=clean_environment(PIP_DISABLE_PIP_VERSION_CHECK="1", **environment))
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
 
@@ -182,3 +183,13 @@ def test_the_code_of_the_page_runs(sidecar, tcp_app):
 def test_all_public_names_exist():
     assert sorted(imquota.__all__) == imquota.__all__
     assert all(hasattr(imquota, name) for name in imquota.__all__)
+
+
+def test_the_benchmark_runs(sidecar, tcp_app, tmp_path):
+    printed = run(sys.executable, CLIENT / "bench.py", sidecar.unix, "--app", tcp_app.id,
+                  "--seconds", "0.05", "--rounds", "1", cwd=tmp_path,
+                  PYTHONPATH=os.pathsep.join(sys.path))
+    rows = [line.split("|")[1:3] for line in printed.splitlines()[2:]]
+    kinds = ("stub", "client", "client, pipeline")
+    assert rows == [[f" {callers} ", f" {kind} "] for callers in (
+        "threads: 1", "threads: 8", "tasks: 64") for kind in kinds]

@@ -33,23 +33,32 @@ class Stream:
     async def attempt(self, step: Rpc) -> Any:
         """Sends one operation, and waits for its answer."""
         end = time.monotonic() + step.timeout_s
-        try:
-            async with asyncio.timeout(step.timeout_s):
-                await self._room.acquire()
-        except TimeoutError as error:
-            raise no_room(step) from error
+        if self._room.locked():
+            try:
+                async with asyncio.timeout(step.timeout_s):
+                    await self._room.acquire()
+            except TimeoutError as error:
+                raise no_room(step) from error
+        else:
+            await self._room.acquire()
         if self.error is not None:
             self._room.release()
             raise self.error
-        tag = next(self._tags)
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        tag, loop = next(self._tags), asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
         self._pending[tag] = answer
         self._outgoing.put_nowait((tag, step, end))
-        # Its place in the stream stays taken until the answer comes.
-        await asyncio.wait([answer], timeout=max(0.0, end - time.monotonic()))
-        if not answer.done():
-            raise no_answer(step)
-        return apply_response(answer.result(), step.method)
+
+        def give_up() -> None:
+            # Its place in the stream stays taken until the answer comes.
+            if not answer.done():
+                answer.set_exception(no_answer(step))
+
+        timer = loop.call_later(max(0.0, end - time.monotonic()), give_up)
+        try:
+            return apply_response(await answer, step.method)
+        finally:
+            timer.cancel()
 
     def _close(self, tag: int, answer: Any, error: CallError | None) -> None:
         waiting = self._pending.pop(tag, None)
