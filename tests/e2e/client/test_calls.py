@@ -186,6 +186,26 @@ def test_a_lost_answer_is_repeated_and_counts_once(sidecar, tcp_app):
         assert tcp_app.members("g") == 3
 
 
+def test_an_opposite_call_waits_until_no_attempt_can_be_carried_out(sidecar, tcp_app):
+    """A request that a device between both keeps may arrive after its repetition was answered."""
+    losing = LosesAnswers(0)
+    options = imquota.Options(attempt_timeout_s=0.8, timeout_s=10.0)
+    with imquota.Client(sidecar.tcp, tcp_app.id, options, interceptors=[losing]) as quota:
+        quota.create_group("g", "Public", owner="owner")
+        for lost, opposite, waits in [
+                (lambda: quota.join_group("g", "a"), lambda: quota.leave_group("g", "a"), True),
+                (lambda: quota.leave_group("g", "a"), lambda: quota.join_group("g", "a"), True),
+                (lambda: quota.join_group("g", "b"), lambda: quota.leave_group("g", "a"), False),
+                (lambda: quota.add_friends("a", "b"), lambda: quota.delete_accounts("b"), True),
+                (lambda: quota.join_group("g", "c"), lambda: quota.dissolve_group("g"), True)]:
+            losing.to_lose = 1
+            lost()
+            first, _ = losing.times[-2:]
+            opposite()
+            assert (losing.times[-1] - first > 0.75) is waits
+        assert tcp_app.usage_or_none("g") is None
+
+
 def test_a_deadline_bounds_a_call_without_a_sidecar(tmp_path):
     with imquota.Client(f"unix:{tmp_path / 'missing.sock'}", "demo") as quota:
         began = datetime.now(UTC)

@@ -1,5 +1,7 @@
 """Interceptors of a client: they drop answers of calls that were carried out, or count calls."""
 
+import time
+
 import grpc
 
 
@@ -23,10 +25,13 @@ class LosesAnswers(grpc.UnaryUnaryClientInterceptor):
         self.method = method
         """The end of the path of calls whose answers are dropped; empty: of all calls."""
         self.requests = []
+        self.times = []
+        """The monotonic times of the requests."""
 
     def intercept_unary_unary(self, continuation, details, request):
         """Forwards the call."""
         self.requests.append(request)
+        self.times.append(time.monotonic())
         call = continuation(details, request)
         call.result()
         if self.to_lose > 0 and details.method.endswith(self.method):

@@ -20,7 +20,7 @@ from .model import FieldViolation, Mode, Outcome, Result, Results
 from .options import Options
 from .plans import BoundsInForce, Part, Plan, Planner, results_in
 from .steps import Pause, Rpc, Settle, Steps
-from .touches import Touches
+from .touches import LateAttempts, Touches
 from .wire import Method
 
 log = logging.getLogger("imquota")
@@ -49,6 +49,7 @@ class Core:
         self.plans = Planner(app_id, options.ids)
         self.bounds = BoundsInForce(options.bounds)
         self.endings = Endings(options)
+        self.late = LateAttempts()
 
     def limit(self, timeout_s: float | None) -> Limit:
         """The limit of an operation: that of the caller, else the client's for each request."""
@@ -58,8 +59,10 @@ class Core:
 
     # One request, with its retries.
 
-    def call(self, method: Method, request: Message, limit: Limit) -> Steps[Any]:
-        """Repeats a request until it has an answer, or its time is over."""
+    def call(self, method: Method, request: Message, limit: Limit,
+             touches: Touches | None = None) -> Steps[Any]:
+        """Repeats a request until it has an answer, or its time is over. Later operations about the
+        facts that it touches wait until none of its attempts can be carried out any more."""
         began = time.monotonic()
         done_until, attempts = 0.0, 0
         while True:
@@ -75,6 +78,8 @@ class Core:
                     raise
                 if isinstance(error, OutcomeUnknown):
                     done_until = ends
+                    if touches is not None:
+                        self.late.add(touches, ends)
                 pause = self._pause(attempts, error)
                 if error.reason in failures.NEEDS_OPERATOR or limit.left(began) <= pause:
                     raise _last(error, done_until, attempts) from error
@@ -91,14 +96,18 @@ class Core:
         return random.uniform(0.0, min(longest, self.options.pause_max_s))
 
     def settled(self, touches: Touches, limit: Limit) -> Steps[None]:
-        """Waits for queued endings about the same facts, which come first."""
-        if not self.endings.has(touches):
-            return
-        timeout_s = max(0.0, limit.left(time.monotonic()))
-        if not (yield Settle(touches, timeout_s)):
-            raise Unavailable(
-                "UNAVAILABLE", "ENDING_PENDING",
-                "an earlier confirmation or release of the same facts has no answer yet")
+        """Waits for queued endings about the same facts, which come first, and for attempts that
+        might still be carried out."""
+        began = time.monotonic()
+        if self.endings.has(touches):
+            timeout_s = max(0.0, limit.left(began))
+            if not (yield Settle(touches, timeout_s)):
+                raise _pending("an earlier confirmation or release of the same facts")
+        until = self.late.until(touches)
+        if until:
+            if until - time.monotonic() > limit.left(began):
+                raise _pending("an attempt of an earlier operation about the same facts")
+            yield Pause(max(0.0, until - time.monotonic()))
 
     # Operations about lists.
 
@@ -111,7 +120,7 @@ class Core:
             part = plan.current = plan.parts.popleft()
             try:
                 request = part.request(**part_fields())
-                response = yield from self.call(part.method, request, limit)
+                response = yield from self.call(part.method, request, limit, plan.touches)
             except InvalidRequest as error:
                 if error.reason == "BATCH_TOO_LARGE" and len(part.ids) > 1 and (held or not whole):
                     self.bounds.lower(plan.bound, len(part.ids))
@@ -161,6 +170,10 @@ class Core:
         plan.split(self.bounds.of(plan.bound, False))
         for part in plan.parts:
             self.endings.add(part.method, part.request())
+
+
+def _pending(what: str) -> Unavailable:
+    return Unavailable("UNAVAILABLE", "ENDING_PENDING", f"{what} has no answer yet")
 
 
 def _last(error: Unavailable, done_until: float, attempts: int) -> Unavailable:

@@ -120,8 +120,9 @@ class Flows:
         names, limit = self.core.plans.names(), self.core.limit(timeout_s)
         request = self.dissolution(group)
         try:
-            yield from self.core.settled(of_group(request.group_id), limit)
-            response = yield from self.core.call(wire.DISSOLVE_GROUP, request, limit)
+            touches = of_group(request.group_id)
+            yield from self.core.settled(touches, limit)
+            response = yield from self.core.call(wire.DISSOLVE_GROUP, request, limit, touches)
         except Unavailable as error:
             if not or_later:
                 raise

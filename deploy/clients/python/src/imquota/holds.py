@@ -245,6 +245,11 @@ class Holds:
     def release(self, hold: Hold) -> Steps[None]:
         """Releases a lease: one attempt, then by the queue."""
         hold.ended = True
+        late = self._core.late.until(hold.plan.touches)
+        if late:
+            # An attempt of the take might be carried out after the release.
+            self.release_later(hold, late)
+            return
         attempt = Limit(self._core.options.attempt_timeout_s)
         for each in reversed(hold.requests):
             request = self._release_request(each)
@@ -263,11 +268,11 @@ class Holds:
                 if any(it.outcome != wire.HOLD_RELEASED for it in response.results):
                     self._unreleased(each)
 
-    def release_later(self, hold: Hold) -> None:
+    def release_later(self, hold: Hold, not_before: float = 0.0) -> None:
         """Queues the release of a lease."""
         hold.ended = True
         for each in hold.requests:
-            self._queue(hold, each, self._release_request(each), release=True)
+            self._queue(hold, each, self._release_request(each), not_before, release=True)
 
     def _unreleased(self, each: _Taken) -> None:
         """Notes a take that was admitted without the store, is permanent, and cannot be released by
@@ -283,8 +288,10 @@ class Holds:
         """Attempts a queued ending once."""
         endings = self._core.endings
         limit = Limit(self._core.options.attempt_timeout_s)
+        # The end of a hold does nothing to what is taken after it, however late it is carried out.
+        touches = None if ending.method in (CONFIRM_HOLD, RELEASE_HOLD) else ending.touches
         try:
-            response = yield from self._core.call(ending.method, ending.request, limit)
+            response = yield from self._core.call(ending.method, ending.request, limit, touches)
         except Unavailable as error:
             endings.failed(ending, error)
         except NotFound as error:

@@ -1,5 +1,7 @@
 """The facts that an operation touches: operations about the same facts must not overlap."""
 
+import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -69,3 +71,27 @@ def of_group(group: str) -> Touches:
 def of_users(users: Iterable[str]) -> Touches:
     """Users with everything that they have."""
     return Touches(users=frozenset(users))
+
+
+class LateAttempts:
+    """Attempts without an answer that might still be carried out, each until its deadline, although
+    a repetition has the answer: a late leave would undo a newer join. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[Touches, float]] = []
+        self._lock = threading.Lock()
+
+    def add(self, touches: Touches, until: float) -> None:
+        """Notes an attempt that may be carried out until that monotonic time."""
+        with self._lock:
+            self._entries.append((touches, until))
+
+    def until(self, touches: Touches) -> float:
+        """The monotonic time from which no attempt about these facts is carried out."""
+        if not self._entries:
+            return 0.0
+        now = time.monotonic()
+        with self._lock:
+            self._entries = [each for each in self._entries if each[1] > now]
+            return max((until for each, until in self._entries if each.meets(touches)),
+                       default=0.0)
