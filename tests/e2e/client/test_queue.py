@@ -1,5 +1,7 @@
 """The queue of endings of the Python client: failures, order, bounds, and its file."""
 
+import time
+
 import pytest
 
 import imquota
@@ -195,3 +197,44 @@ def test_an_ending_that_can_never_be_done_is_reported(sidecar, tcp_app):
         assert quota.flush(DONE_WITHIN_S)
         assert isinstance(lost[-1].error, imquota.HoldLost)
         assert lost[-1].error.denials[0].reason == "MEMBERS_PER_GROUP"
+
+
+def test_an_ending_waits_for_an_earlier_one_of_the_same_fact_alone():
+    from imquota import endings, wire
+
+    queue = endings.Endings(imquota.Options())
+    requests = [quota_pb.LeaveGroupRequest(group_id=group, user_ids=[user]) for group, user in [
+        ("g", "a"), ("g", "a"), ("g", "b")]]
+    queue.add(wire.LEAVE_GROUP, requests[0], not_before=time.monotonic() + 60)
+    for request in requests[1:]:
+        queue.add(wire.LEAVE_GROUP, request)
+    queue.add(wire.DISSOLVE_GROUP, quota_pb.DissolveGroupRequest(group_id="g"))
+    other, _ = queue.next()
+    assert list(other.request.user_ids) == ["b"]
+    assert queue.next()[0] is None
+    queue.done(other)
+    ending, wait_s = queue.next()
+    assert ending is None and 50 < wait_s <= 60
+    first, second, last = queue
+    queue.done(first)
+    assert queue.next()[0] is second and queue.next()[0] is None
+    queue.done(second)
+    assert queue.next()[0] is last
+
+
+def test_facts_meet_if_one_contains_the_other():
+    from imquota.touches import Touches, of_friends, of_group, of_members, of_users
+
+    member, friend = of_members("g", ["a", "b"]), of_friends("a", ["b"])
+    meeting = [(member, of_members("g", ["b"])), (member, of_group("g")), (member, of_users("a")),
+               (friend, of_friends("b", ["a"])), (friend, of_users(["b"])),
+               (of_group("g"), of_group("g")), (of_users("a"), of_users("a"))]
+    apart = [(member, of_members("h", ["a"])), (member, of_members("g", ["c"])),
+             (member, of_group("h")), (member, of_users("g")), (friend, of_users("c")),
+             (friend, member), (of_group("a"), of_users("a")), (Touches(), member)]
+    for one, other in meeting:
+        assert one.meets(other) and other.meets(one)
+        assert Touches.from_lists(one.as_lists()) == one
+        assert (one | friend).meets(other)
+    for one, other in apart:
+        assert not one.meets(other) and not other.meets(one)
