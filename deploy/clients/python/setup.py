@@ -3,11 +3,14 @@
 A source distribution contains a copy of the protos, so that a wheel can be built from it alone.
 """
 
+import atexit
 import shutil
+import tempfile
 from importlib import resources
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build import build
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
@@ -42,6 +45,16 @@ def generate(out: Path) -> list[Path]:
     return sorted(package.iterdir())
 
 
+class BuildElsewhere(build):
+    """Builds in a temporary folder: one in the tree would be a source of the next build."""
+
+    def initialize_options(self) -> None:
+        """Sets the folder."""
+        super().initialize_options()
+        self.build_base = tempfile.mkdtemp(prefix="imquota-build-")
+        atexit.register(shutil.rmtree, self.build_base, ignore_errors=True)
+
+
 class BuildWithProtos(build_py):
     """Builds the modules, the generated ones too."""
 
@@ -60,4 +73,5 @@ class SdistWithProtos(sdist):
         shutil.copytree(protos() / "imquota", Path(base_dir) / "proto" / "imquota")
 
 
-setup(cmdclass={"build_py": BuildWithProtos, "sdist": SdistWithProtos})
+setup(cmdclass={
+    "build": BuildElsewhere, "build_py": BuildWithProtos, "sdist": SdistWithProtos})

@@ -175,7 +175,8 @@ def test_hashed_ids_fit_and_never_collide():
 
 def test_a_lost_answer_is_repeated_and_counts_once(sidecar, tcp_app):
     losing = LosesAnswers(1)
-    with imquota.Client(sidecar.tcp, tcp_app.id, OPTIONS, interceptors=[losing]) as quota:
+    options = imquota.Options(attempt_timeout_s=1.0, timeout_s=20.0)
+    with imquota.Client(sidecar.tcp, tcp_app.id, options, interceptors=[losing]) as quota:
         quota.create_group("g", "Public", owner="owner")
         losing.to_lose = 2
         assert outcomes(quota.join_group("g", "a")) == ["ALREADY_HELD"]

@@ -203,6 +203,17 @@ def test_a_held_group_becomes_the_one_whose_id_the_commit_allocates(quota, tcp_a
     assert seats(tcp_app, "allocated") == (2, 0) and tcp_app.usage_or_none("pending-1") is None
 
 
+def test_a_lease_takes_once_and_before_it_is_confirmed(quota):
+    lease = quota.joining("g", "a")
+    with pytest.raises(RuntimeError):
+        lease.confirm()
+    lease.take().release()
+    with pytest.raises(RuntimeError):
+        lease.take()
+    with pytest.raises(ValueError):
+        quota.joining("g", "a", mode=imquota.Mode.CHECK_ONLY)
+
+
 def test_a_client_is_not_used_across_a_fork(quota, tcp_app):
     quota._process += 1
     with pytest.raises(RuntimeError, match="fork"):

@@ -113,6 +113,12 @@ def test_the_wheel_has_the_generated_modules_and_their_types(wheel):
         "grpcio", "protobuf"]
 
 
+def test_a_build_leaves_no_modules_in_the_tree(tree, wheel):
+    modules = {path.relative_to(tree) for path in tree.rglob("*.py")}
+    assert modules == {path.relative_to(CLIENT) for path in CLIENT.rglob("*.py")
+                       if "v1" not in path.parts and "build" not in path.parts}
+
+
 def test_the_source_distribution_builds_the_same_wheel(tree, wheel, tmp_path):
     run(sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", tmp_path, cwd=tree)
     (archive,) = tmp_path.glob("imquota-*.tar.gz")

@@ -1,5 +1,6 @@
 """The queue of endings of the Python client: failures, order, bounds, and its file."""
 
+import os
 import time
 
 import pytest
@@ -174,6 +175,27 @@ def test_a_large_file_is_written_anew(tmp_path):
     again = queue_file.QueueFile(tmp_path / "endings")
     assert list(again) == [(0, entry)]
     again.close()
+
+
+def test_a_full_disk_is_an_error_and_leaves_whole_lines(tmp_path, monkeypatch):
+    from imquota import queue_file
+
+    def half(file: int, content: bytes) -> None:
+        os.write(file, content[:len(content) // 2])
+        raise OSError("no space left on device")
+
+    options = imquota.Options(queue_file=tmp_path / "endings", timeout_s=0.2)
+    quota = imquota.Client(f"unix:{tmp_path / 'missing.sock'}", "demo", options)
+    quota.leave_group_later("g", "a")
+    with monkeypatch.context() as patched:
+        patched.setattr(queue_file, "_write", half)
+        with pytest.raises(OSError):
+            quota.leave_group_later("g", "b")
+    quota.leave_group_later("g", "c")
+    quota.close(timeout_s=0)
+    again = imquota.Client(f"unix:{tmp_path / 'missing.sock'}", "demo", options)
+    assert [list(each.request.user_ids) for each in again.endings] == [["a"], ["c"]]
+    again.close(timeout_s=0)
 
 
 def test_an_ending_that_can_never_be_done_is_reported(sidecar, tcp_app):

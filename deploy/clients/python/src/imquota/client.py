@@ -53,11 +53,6 @@ class Unary:
             for method in wire.METHODS.values()
         } for channel in self._channels]
 
-    @property
-    def channels(self) -> Sequence[grpc.Channel]:
-        """A channel for each address."""
-        return self._channels
-
     def attempt(self, step: Rpc) -> Any:
         """Makes one attempt."""
         try:

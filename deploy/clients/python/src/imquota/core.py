@@ -246,11 +246,6 @@ class Taken:
         """Whether the creation of the group was denied as a whole."""
         return self.group is not None and self.group.outcome is Outcome.DENIED
 
-    @property
-    def degradation(self) -> str:
-        """Why an answer was decided without the store; empty: none was."""
-        return self._degradation
-
     def results(self) -> Results[Result]:
         """The results for the list."""
         return Results(tuple(self._items), self._degradation, self._decided_at)

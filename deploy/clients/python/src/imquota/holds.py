@@ -182,6 +182,8 @@ class Holds:
 
     def confirm(self, hold: Hold, limit: Limit, *, force: bool = False) -> Steps[None]:
         """Makes a lease permanent. Without an answer the confirmation is queued."""
+        if hold.taken is None:
+            raise RuntimeError("the lease has not taken anything")
         hold.ended = True
         results: list[HoldResult] = []
         waiting = [each for each in hold.requests if not each.degraded]

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from .ids import Ids, PlainIds
+
+if TYPE_CHECKING:
+    from .endings import Ending
 
 RECONNECT_EVERY_MS = 50
 """First pause between attempts to connect. The sidecar is near, so an attempt is cheap; with gRPC's
@@ -79,7 +82,7 @@ class Options:
     """The file that keeps them over a restart of this process; `None`: memory alone."""
     force_expired: bool = False
     """Confirm with mode FORCE, so that a hold that had expired is taken even over a limit."""
-    on_lost: "Callable[[Any], None] | None" = None
+    on_lost: "Callable[[Ending], None] | None" = None
     """Called with each queued ending that can never be done."""
     pipeline: bool = False
     """Many small calls share one Apply stream."""

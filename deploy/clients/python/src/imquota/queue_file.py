@@ -87,8 +87,15 @@ class QueueFile:
             self._rewrite()
 
     def _append(self, record: dict[str, Any]) -> None:
-        _write(self._file, json.dumps(record).encode() + b"\n")
-        os.fsync(self._file)
+        end = os.lseek(self._file, 0, os.SEEK_CUR)
+        try:
+            _write(self._file, json.dumps(record).encode() + b"\n")
+            os.fsync(self._file)
+        except OSError:
+            # A part of a line would make the next one unreadable.
+            os.ftruncate(self._file, end)
+            os.lseek(self._file, end, os.SEEK_SET)
+            raise
 
     def _rewrite(self) -> None:
         """Writes a new file of the open endings, and puts it in place of the old one."""

@@ -18,7 +18,6 @@ from .model import (
     Offer,
     Outcome,
     Result,
-    Results,
     Subject,
     Usage,
     UsageReport,
@@ -183,12 +182,6 @@ def usage_of(response: quota.GetUsageResponse) -> UsageReport:
     ) for each in response.usages}
     history = {each.measure: tuple(each.days) for each in response.history}
     return UsageReport(usages, response.service_stopped, history)
-
-
-def with_decision(items: Iterable[Result], decision: common.DecisionInfo) -> Results[Result]:
-    """Results with the metadata of their decision."""
-    decided_at = instant(decision.decided_at) if decision.HasField("decided_at") else None
-    return Results(tuple(items), decision.degradation, decided_at)
 
 
 HOLD_RELEASED = quota.HOLD_OUTCOME_RELEASED
