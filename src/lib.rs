@@ -31,6 +31,7 @@
 //! | [`engine`] | one operation from request to decision; admin service; events |
 //! | [`config`] | settings from flags, environment and file |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services |
+//! | [`connect`] | the same services over HTTP with JSON, by the Connect protocol |
 //! | [`server`] | the process: listeners, background tasks, start and end |
 //! | [`cli`] | the command line |
 //!
@@ -108,6 +109,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod connect;
 pub mod diagnostics;
 pub mod directory;
 pub mod domain;

@@ -57,6 +57,9 @@ pub struct Config {
     pub access: AccessConfig,
     /// Address of the HTTP server for metrics, if any.
     pub management_listen: Option<SocketAddr>,
+    /// Names and addresses, beside those of this machine, by which clients over HTTP/1.1 or with
+    /// JSON may name it.
+    pub http_hosts: Vec<String>,
     /// The catalog file; `None` for the built-in one.
     pub catalog: Option<PathBuf>,
     /// Treatment of unregistered apps.
@@ -107,12 +110,14 @@ impl Config {
         refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
         retired::refuse(&mut sources);
         let resilience = resilience::read(&mut sources);
+        let http_hosts = sources.any(&settings::HTTP_HOSTS, values::host);
         let config = Self {
             store: store(&mut sources, &resilience),
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             access,
             management_listen: management.into_iter().find_map(|(listen, _)| listen),
+            http_hosts: http_hosts.into_iter().map(|(host, _)| host).collect(),
             catalog: sources
                 .optional(&settings::CATALOG, values::readable_file)
                 .map(|(path, _)| path),

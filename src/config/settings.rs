@@ -166,6 +166,18 @@ pub(super) const MANAGEMENT_LISTEN: Setting = Setting {
     help: "Address of /metrics and the probes over HTTP: `HOST:PORT` or `off`",
 };
 
+pub(super) const HTTP_HOSTS: Setting = Setting {
+    key: "http_hosts",
+    flag: "http-hosts",
+    env: "IMQUOTA_HTTP_HOSTS",
+    kind: Kind::List,
+    value_name: "HOST",
+    default: None,
+    help: "Name or address by which HTTP/JSON clients reach the sidecar, without a port; may be \
+           repeated; localhost, loopback addresses and the listener's own address are always \
+           allowed",
+};
+
 pub(super) const CATALOG: Setting = Setting {
     key: "catalog",
     flag: "catalog",
@@ -282,6 +294,7 @@ pub const SETTINGS: &[Setting] = &[
     LISTEN,
     ADMIN_LISTEN,
     MANAGEMENT_LISTEN,
+    HTTP_HOSTS,
     access::UNIX_SOCKET_MODE,
     access::ADMIN_UNIX_SOCKET_MODE,
     access::TLS_CERT,

@@ -1,7 +1,7 @@
 //! Parsers of settings' values. An error states the expected value.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +18,9 @@ use crate::telemetry::LogFormat;
 
 /// Longest path of a Unix socket, in bytes: the kernel stores it in 108, with a zero at the end.
 const UNIX_PATH_MAX_BYTES: usize = 107;
+
+/// Longest host name, by DNS.
+const HOST_MAX_BYTES: usize = 253;
 
 /// Store of the facts. Displayed as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,17 @@ pub(super) fn store(text: &str) -> Result<Store, String> {
         }
         _ => Err(wrong("\"embedded:DIR\", \"memory\" or a Redis such as redis://HOST:PORT", text)),
     }
+}
+
+/// Parses a host: a name or an address, without brackets and without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let is_address = text.parse::<IpAddr>().is_ok();
+    let is_letter = |letter: u8| letter.is_ascii_alphanumeric() || b".-_".contains(&letter);
+    let is_name = (1..=HOST_MAX_BYTES).contains(&text.len()) && text.bytes().all(is_letter);
+    if is_address || is_name {
+        return Ok(text.trim_end_matches('.').to_owned());
+    }
+    Err(wrong("a host name or an address, without scheme and port, such as quota.example", text))
 }
 
 pub(super) fn listen(text: &str) -> Result<Listen, String> {

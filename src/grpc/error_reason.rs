@@ -50,6 +50,9 @@ reasons! {
     // Invalid requests.
     InvalidFields = "INVALID_FIELDS": InvalidArgument;
     MalformedMessage = "MALFORMED_MESSAGE": InvalidArgument;
+    MessageTooLarge = "MESSAGE_TOO_LARGE": OutOfRange;
+    NotServed = "NOT_SERVED": Unimplemented;
+    AnswerNotWritten = "ANSWER_NOT_WRITTEN": Internal;
     BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
     HoldDiffers = "HOLD_DIFFERS": InvalidArgument;
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
@@ -75,6 +78,8 @@ reasons! {
     RoleTooLow = "ROLE_TOO_LOW": PermissionDenied;
     AdminListenerOnly = "ADMIN_LISTENER_ONLY": PermissionDenied;
     ForceNotAllowed = "FORCE_NOT_ALLOWED": PermissionDenied;
+    HostNotAllowed = "HOST_NOT_ALLOWED": PermissionDenied;
+    CrossSite = "CROSS_SITE": PermissionDenied;
     // Existence of apps, groups and tracked facts.
     UnknownApp = "UNKNOWN_APP": NotFound;
     GroupNotFound = "GROUP_NOT_FOUND": NotFound;

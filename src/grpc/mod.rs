@@ -60,11 +60,11 @@ pub const TIME_ZONE_HEADER: &str = "imquota-time-zone";
 
 /// Largest request that is decoded: the longest ids in the largest batch that a catalog may allow
 /// fit (`IdRules::batch_max`).
-const REQUEST_MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const REQUEST_MAX_BYTES: usize = 1024 * 1024;
 
 /// Largest message of Reconcile: the longest ids in the longest list of a user or group fit, since
 /// no list is split.
-const RECONCILE_MAX_BYTES: usize = 6 * 1024 * 1024;
+pub(crate) const RECONCILE_MAX_BYTES: usize = 6 * 1024 * 1024;
 
 /// Most entries of a longer message of Reconcile: thrice the facts of one, whose entries may each
 /// have a list, an id and a type, and more than the longest list.

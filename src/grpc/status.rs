@@ -120,6 +120,16 @@ pub fn of_reason(reason: ErrorReason, message: &str) -> Status {
     ErrorReply::new(reason, message).into()
 }
 
+/// Returns the status of a call with an invalid header.
+pub fn of_bad_header(name: &str, rule: &str) -> Status {
+    of_invalid(Invalid::field(name, rule))
+}
+
+/// Returns the status of a call over HTTP whose service has ended without an answer.
+pub fn of_no_answer() -> Status {
+    of_reason(ErrorReason::AnswerNotWritten, "the service has ended without an answer")
+}
+
 /// Returns the status of a call or stream that the server's shutdown has ended.
 pub fn of_shutdown(advice: &str) -> Status {
     let message = format!("the server is shutting down; {advice}");

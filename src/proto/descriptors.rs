@@ -7,7 +7,7 @@ use prost_reflect::{DescriptorPool, MethodDescriptor};
 use super::pb;
 
 /// All descriptors.
-pub(super) static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+pub static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(pb::DESCRIPTORS).expect("the build wrote valid descriptors")
 });
 

@@ -1,10 +1,12 @@
 //! Accepts connections, also after the system has run out of resources.
 //!
-//! A connection whose client does not send the HTTP/2 preface in time is closed, and one whose peer
-//! has vanished is detected by the server's keepalive. `places` bounds the number of connections.
+//! A connection whose client does not send the HTTP/2 preface in time, or the rest of a head of
+//! HTTP/1.1, is closed, and one whose peer has vanished is detected by the server's keepalive.
+//! `places` bounds the number of connections.
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,10 +27,10 @@ use crate::grpc::memory::ConnectionMemory;
 /// Delay after a failed accept, so that a process without file descriptors does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Longest time for a client's HTTP/2 preface.
+/// Longest time for a client's HTTP/2 preface, or for the first byte of HTTP/1.1.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Length of the HTTP/2 preface, which every client sends first.
-const PREFACE_BYTES: usize = 24;
+/// The HTTP/2 preface, which every client of it sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Longest time for a peer to close its side of a connection that was closed on this one. A socket
 /// that is closed with unread bytes in it is reset, which can discard responses that the peer has
@@ -61,7 +63,8 @@ impl Accept for TcpListener {
             proof: Credential::None,
             listener_is_local: own.ip().to_canonical().is_loopback(),
         };
-        Ok(Accepted { stream, peer, key: address.ip().into() })
+        let connected_to = stream.local_addr()?.ip();
+        Ok(Accepted { stream, peer, key: address.ip().into(), own: Some(connected_to) })
     }
 }
 
@@ -83,7 +86,7 @@ impl Accept for UnixSocket {
                 listener_is_local: true,
             },
         };
-        Ok(Accepted { stream, peer, key: PeerKey::Local })
+        Ok(Accepted { stream, peer, key: PeerKey::Local, own: None })
     }
 }
 
@@ -103,6 +106,8 @@ pub struct Accepted<S> {
     pub peer: Peer,
     /// The key under which the peer's connections are counted.
     pub(super) key: PeerKey,
+    /// The address that the client has connected to; `None` for a Unix socket.
+    pub(super) own: Option<IpAddr>,
 }
 
 /// Accepts the next connection; retries while the system has no resources for one.
@@ -150,20 +155,28 @@ pub fn accept_up_to<A: Accept>(
     })
 }
 
-/// A connection whose client has to send the HTTP/2 preface in time.
+/// A connection whose client has to send the HTTP/2 preface, or each head of HTTP/1.1, in time.
 pub(super) struct Connection<S> {
     stream: S,
-    preface: Option<Preface>,
+    phase: Phase,
+    head_timeout: Duration,
     /// After this side is closed: the time that the peer has to close its side.
     linger: Option<Pin<Box<Sleep>>>,
     state: Arc<ConnectionState>,
     memory: Arc<ConnectionMemory>,
 }
 
-/// The missing part of the preface, and the time limit for it.
-struct Preface {
-    missing: usize,
-    limit: Pin<Box<Sleep>>,
+/// The protocol of a connection, as far as its bytes have shown it.
+enum Phase {
+    /// So much of the HTTP/2 preface was read, and the time limit for it.
+    Preface(usize, Pin<Box<Sleep>>),
+    Http2,
+    /// The time limit for the rest of a head, if one has begun.
+    Http1(Option<Pin<Box<Sleep>>>),
+}
+
+fn late(missing: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, missing)
 }
 
 impl<S> Connection<S> {
@@ -171,10 +184,10 @@ impl<S> Connection<S> {
         stream: S,
         state: Arc<ConnectionState>,
         memory: Arc<ConnectionMemory>,
+        head_timeout: Duration,
     ) -> Self {
-        let limit = Box::pin(sleep(PREFACE_TIMEOUT));
-        let preface = Some(Preface { missing: PREFACE_BYTES, limit });
-        Self { stream, preface, linger: None, state, memory }
+        let phase = Phase::Preface(0, Box::pin(sleep(PREFACE_TIMEOUT)));
+        Self { stream, phase, head_timeout, linger: None, state, memory }
     }
 
     fn record_written(&self, written: &Poll<io::Result<usize>>) {
@@ -183,20 +196,40 @@ impl<S> Connection<S> {
         }
     }
 
-    /// Records the bytes that were read. Returns an error if the preface is late.
-    fn record_read(&mut self, context: &mut Context<'_>, read: Option<usize>) -> io::Result<()> {
-        let Some(preface) = &mut self.preface else { return Ok(()) };
-        preface.missing = preface.missing.saturating_sub(read.unwrap_or(0));
-        if preface.missing == 0 {
-            self.preface = None;
-            self.state.begins();
-        } else if preface.limit.as_mut().poll(context).is_ready() {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the client sent no HTTP/2 preface",
-            ));
+    /// Records the bytes that were read. Returns an error if the preface or a head is late.
+    fn record_read(&mut self, context: &mut Context<'_>, read: &[u8]) -> io::Result<()> {
+        if let Phase::Preface(known, limit) = &mut self.phase {
+            let expected = &PREFACE[*known..];
+            let compared = expected.len().min(read.len());
+            if read[..compared] != expected[..compared] {
+                self.phase = Phase::Http1(None);
+            } else if compared == expected.len() {
+                self.state.begins();
+                self.phase = Phase::Http2;
+            } else if limit.as_mut().poll(context).is_ready() {
+                return Err(late("the client sent no HTTP/2 preface"));
+            } else {
+                *known += compared;
+            }
+        }
+        if let Phase::Http1(limit) = &mut self.phase {
+            if self.state.idle().is_none() {
+                // The head of the open call is complete.
+                *limit = None;
+            } else if limit.is_none() && !read.is_empty() {
+                *limit = Some(Box::pin(sleep(self.head_timeout)));
+            }
+            if limit.as_mut().is_some_and(|limit| limit.as_mut().poll(context).is_ready()) {
+                return Err(late("the client sent no complete head of a request"));
+            }
         }
         Ok(())
+    }
+
+    /// Returns whether a peer that has not closed its side yet gets time for it: one of HTTP/1.1
+    /// may still send a body that was refused.
+    fn lingers(&self) -> bool {
+        self.state.is_closing() || matches!(self.phase, Phase::Http1(_))
     }
 }
 
@@ -229,8 +262,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer)?;
-        let bytes = read.is_ready().then(|| buffer.filled().len() - before);
-        self.record_read(context, bytes)?;
+        self.record_read(context, &buffer.filled()[before..])?;
         read.map(Ok)
     }
 }
@@ -273,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
         // The server does not wait for a peer that violated the protocol.
-        if self.state.is_closing() {
+        if self.lingers() {
             self.poll_linger(context).map(Ok)
         } else {
             Poll::Ready(Ok(()))

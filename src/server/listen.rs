@@ -16,6 +16,7 @@ use super::ServedRoutes;
 use super::credentials::Credentials;
 use super::serving::{CallerBounds, Serving, serve, serve_encrypted};
 use crate::config::{Config, Listen};
+use crate::telemetry::CallMetrics;
 
 /// Connections that wait in the kernel to be accepted.
 const BACKLOG: u32 = 1024;
@@ -89,7 +90,7 @@ impl Listeners {
                 Some(address) => Some(bind_tcp(address, "management").await?),
                 None => None,
             },
-            bounds: CallerBounds::new(&config.connections, count),
+            bounds: CallerBounds::new(config, count),
         })
     }
 
@@ -99,6 +100,7 @@ impl Listeners {
         servers: &mut JoinSet<()>,
         routes: &ServedRoutes,
         credentials: &Credentials,
+        metrics: &CallMetrics,
         stopped: &CancellationToken,
     ) {
         for (listeners, routes_of_listener, certificates) in [
@@ -108,7 +110,12 @@ impl Listeners {
             for listener in listeners.iter().cloned() {
                 // Behind a Unix socket there is no other sidecar for a client to connect to.
                 let has_age = matches!(listener, Listener::Tcp(_));
-                let serving = Serving::new(routes_of_listener, &self.bounds, has_age);
+                let serving = Serving::new(
+                    routes_of_listener,
+                    &self.bounds,
+                    has_age,
+                    metrics.clone(),
+                );
                 let stopped = stopped.clone();
                 match (listener, certificates.clone()) {
                     (Listener::Tcp(listener), Some(certificates)) => {

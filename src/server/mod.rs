@@ -39,6 +39,7 @@ mod closing;
 mod connections;
 mod credentials;
 mod descriptors;
+mod dispatch;
 mod event_tasks;
 mod group_types;
 mod holds;
@@ -317,7 +318,8 @@ impl Process<'_> {
         shutdown: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<(), ServeError> {
         let Running { ledger, routes, mut tasks, mut event_tasks, mut fallback } = running;
-        listeners.serve(&mut servers, &routes, &self.credentials, &self.stopped);
+        let calls = self.metrics.calls();
+        listeners.serve(&mut servers, &routes, &self.credentials, calls, &self.stopped);
         let journal_failed = async {
             let Some((fallback, replaying)) = &mut fallback else {
                 return std::future::pending().await;

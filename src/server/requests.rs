@@ -98,6 +98,8 @@ pub(super) enum Requests {
     One,
     /// A stream of messages, each charged until it is complete.
     Stream,
+    /// One message that is the whole body, charged as it arrives until the call is over.
+    Unframed,
 }
 
 /// Position of a request's body within its messages.
@@ -155,7 +157,7 @@ pub(super) struct RequestBody {
     call: Arc<Call>,
     requests: Requests,
     framing: Framing,
-    /// Charge of the incomplete message.
+    /// Charge of the incomplete message; the length of an unframed one so far.
     message_bytes: usize,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -172,8 +174,22 @@ impl RequestBody {
         Self { inner, call, requests, framing, message_bytes: 0, limit, timer: None }
     }
 
+    /// Charges for a piece of an unframed message beyond a small one.
+    fn take_unframed(&mut self, piece_bytes: usize) -> Result<(), Status> {
+        let charged = self.message_bytes.max(SMALL_REQUEST_BYTES);
+        self.message_bytes += piece_bytes;
+        let bytes = self.message_bytes.saturating_sub(charged);
+        if bytes > 0 && self.call.with_charge(|charge| charge.try_grow(bytes)) == Some(false) {
+            return Err(of_too_much_memory());
+        }
+        Ok(())
+    }
+
     /// Charges for the rest of an announced message.
     fn take(&mut self, piece: &[u8]) -> Result<(), Status> {
+        if self.requests == Requests::Unframed {
+            return self.take_unframed(piece.len());
+        }
         let Advance { completed, began_bytes } = self.framing.advance(piece);
         if completed && self.requests == Requests::Stream {
             self.timer = None;
@@ -196,13 +212,13 @@ impl RequestBody {
     /// Records whether the call waits for its request. A stream is read while its answers are sent,
     /// which record whether it waits.
     fn waits(&self, waits: bool) {
-        if self.requests == Requests::One {
+        if self.requests != Requests::Stream {
             self.call.waits(waits);
         }
     }
 
     fn is_timed(&self) -> bool {
-        self.requests == Requests::One || self.framing.is_inside_message()
+        self.requests != Requests::Stream || self.framing.is_inside_message()
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {

@@ -1,43 +1,33 @@
-//! Serves the connections of a listener over HTTP/2, each until it ends, is idle for too long, has
-//! reached its age, has to be closed for another, or holds too much memory.
+//! Serves the connections of a listener over HTTP/2 or HTTP/1.1, each until it ends, is idle for too
+//! long, has reached its age, has to be closed for another, or holds too much memory.
 
-use std::convert::Infallible;
-use std::error::Error as _;
-use std::pin::{Pin, pin};
+use std::error::Error;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
-use hyper::service::Service as HyperService;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::calls::CallService;
 use super::closing::{Ending, Lifetime};
 use super::connections::{Accept, Accepted, Connection, incoming};
 use super::descriptors;
-use super::places::{ConnectionState, Place, Places};
-use super::requests::{Call, RequestBody, Requests, ResponseBody};
-use super::routes::is_endless;
+use super::dispatch::Calls;
+use super::places::{Place, Places};
 use super::services::Services;
 use super::tls::{Certificates, handshake};
 use crate::access::Peer;
-use crate::config::Connections;
-use crate::grpc::connection_age::ConnectionAge;
-use crate::grpc::deadline::timeout_of;
-use crate::grpc::memory::{ConnectionMemory, MemoryBudget};
-use crate::grpc::status::{Failure, of_failure, of_too_much_memory};
-use crate::telemetry::LogLimit;
+use crate::config::{Config, Connections};
+use crate::connect::Site;
+use crate::grpc::memory::MemoryBudget;
+use crate::telemetry::{CallMetrics, LogLimit};
 
 /// Time after which a silent connection is pinged, so that a peer that vanished does not occupy its
 /// connection forever.
@@ -59,6 +49,9 @@ const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Longest header of a request, all fields together: a token and a deadline are a few hundred
 /// bytes.
 const HEADER_MAX_BYTES: u32 = 16 * 1024;
+/// Bytes of an HTTP/1.1 connection that are read and not used yet, or written and not sent yet: the
+/// longest header too.
+const HTTP1_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Bounds of the callers of all listeners together.
 pub struct CallerBounds {
@@ -66,14 +59,18 @@ pub struct CallerBounds {
     /// Most connections of each listener.
     connections_max: usize,
     memory: Arc<MemoryBudget>,
+    /// Names by which clients over HTTP/1.1 may name this machine.
+    hosts: Arc<[String]>,
     log: ClosedLog,
 }
 
 impl CallerBounds {
     /// Creates the bounds of `listeners`. The process's limit of file descriptors is raised if
     /// needed.
-    pub(super) fn new(connections: &Connections, listeners: usize) -> Arc<Self> {
+    pub(super) fn new(config: &Config, listeners: usize) -> Arc<Self> {
+        let connections = &config.connections;
         Arc::new(Self {
+            hosts: config.http_hosts.clone().into(),
             connections: connections.clone(),
             connections_max: descriptors::connections_max(connections.max, listeners),
             memory: MemoryBudget::new(connections.call_memory_bytes),
@@ -103,9 +100,10 @@ pub(super) struct Serving {
     listener_routes: ListenerRoutes,
     bounds: Arc<CallerBounds>,
     places: Arc<Places>,
-    http2: http2::Builder<TokioExecutor>,
+    http: auto::Builder<TokioExecutor>,
     /// True if connections have an age.
     has_age: bool,
+    metrics: CallMetrics,
 }
 
 impl Serving {
@@ -113,9 +111,12 @@ impl Serving {
         listener_routes: &ListenerRoutes,
         bounds: &Arc<CallerBounds>,
         has_age: bool,
+        metrics: CallMetrics,
     ) -> Self {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
+        let mut http = auto::Builder::new(TokioExecutor::new());
+        // `Connection` has the time limit for the head of a request, `Lifetime` the idle timeout.
+        http.http1().header_read_timeout(None).max_buf_size(HTTP1_BUFFER_BYTES);
+        http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(bounds.connections.streams_max)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -128,7 +129,7 @@ impl Serving {
         let per_peer_max = bounds.connections.per_peer_max.unwrap_or(most.div_ceil(2));
         let places = Places::new(most, per_peer_max);
         let (listener_routes, bounds) = (listener_routes.clone(), bounds.clone());
-        Self { listener_routes, bounds, places, http2, has_age }
+        Self { listener_routes, bounds, places, http, has_age, metrics }
     }
 }
 
@@ -175,6 +176,7 @@ async fn serve_through<A, S, F>(
                 Some(_) = connections.join_next() => continue,
                 () = stopped.cancelled() => break,
             };
+            let site = Site::new(serving.bounds.hosts.clone(), accepted.own);
             let startup = open(accepted);
             // A child has a lock of its own: connections do not wait for each other's polls.
             let (serving, stopped) = (serving.clone(), stopped.child_token());
@@ -185,7 +187,7 @@ async fn serve_through<A, S, F>(
                     () = stopped.cancelled() => None,
                 };
                 if let Some((stream, peer)) = opened {
-                    serve_connection(stream, peer, &place, &serving, stopped).await;
+                    serve_connection(stream, peer, site, &place, &serving, stopped).await;
                 }
             });
         }
@@ -196,24 +198,28 @@ async fn serve_through<A, S, F>(
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Peer,
+    site: Site,
     place: &Place,
     serving: &Serving,
     stopped: CancellationToken,
 ) {
-    let Serving { listener_routes, bounds, http2, has_age, .. } = serving;
+    let Serving { listener_routes, bounds, http, has_age, metrics, .. } = serving;
     let CallerBounds { connections, log, .. } = bounds.as_ref();
     let from = peer.from.clone();
     let state = place.connection.clone();
     let memory = bounds.memory.connection();
-    let io = Connection::new(stream, state.clone(), memory.clone());
+    let head_timeout = connections.message_timeout;
+    let io = Connection::new(stream, state.clone(), memory.clone(), head_timeout);
     let calls = Calls {
         listener_routes: listener_routes.clone(),
+        metrics: metrics.clone(),
         message_timeout: connections.message_timeout,
         peer,
+        site,
         connection: state.clone(),
         memory: memory.clone(),
     };
-    let mut connection = pin!(http2.serve_connection(TokioIo::new(io), calls));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(io), calls));
     let lifetime = Lifetime::begin(connections, *has_age, state.clone(), stopped);
     let ending = tokio::select! {
         ended = &mut connection => return log.ended(&from, ended),
@@ -236,7 +242,7 @@ async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 impl ClosedLog {
     /// Logs a peer that was cut off for its HTTP/2 frames; others have just disconnected.
-    fn ended(&self, peer: &str, ended: hyper::Result<()>) {
+    fn ended(&self, peer: &str, ended: Result<(), Box<dyn Error + Send + Sync>>) {
         let Err(error) = ended else { return };
         let of_http2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         let Some(cause) = of_http2.filter(|cause| cause.is_library()) else {
@@ -252,62 +258,5 @@ impl ClosedLog {
         if let Some(unlogged) = self.memory.permit() {
             warn!(peer, unlogged, "connection closed: it held most of the memory for calls");
         }
-    }
-}
-
-/// The calls of one connection.
-struct Calls {
-    listener_routes: ListenerRoutes,
-    message_timeout: Duration,
-    peer: Peer,
-    connection: Arc<ConnectionState>,
-    memory: Arc<ConnectionMemory>,
-}
-
-type CallFuture = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
-
-impl HyperService<Request<Incoming>> for Calls {
-    type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = CallFuture;
-
-    fn call(&self, request: Request<Incoming>) -> CallFuture {
-        let path = request.uri().path();
-        let is_stream = self.listener_routes.client_streams.iter().any(|stream| stream == path);
-        let requests = if is_stream { Requests::Stream } else { Requests::One };
-        let is_endless = is_endless(path);
-        let headers = request.headers();
-        let call = Call::begin(&self.connection, &self.memory, headers, requests, is_endless);
-        let Some(call) = call else {
-            let refused = of_too_much_memory().into_http::<Body>();
-            let refused = refused.map(|body| ResponseBody::new(body, None));
-            return Box::pin(std::future::ready(Ok(refused)));
-        };
-        let longest = timeout_of(request.headers());
-        let limit = self.message_timeout;
-        let of_request = call.clone();
-        let mut request =
-            request.map(|body| Body::new(RequestBody::new(body, of_request, requests, limit)));
-        request.extensions_mut().insert(self.peer.clone());
-        if is_stream {
-            request.extensions_mut().insert(self.memory.clone());
-        }
-        if is_endless {
-            request.extensions_mut().insert(ConnectionAge::new(self.connection.aged()));
-        }
-        // It is always ready.
-        let listener_routes = self.listener_routes.routes.clone().call(request);
-        Box::pin(async move {
-            let answered = match longest {
-                Some(longest) => timeout(longest, listener_routes).await.ok(),
-                None => Some(listener_routes.await),
-            };
-            let answer = match answered {
-                Some(Ok(answer)) => answer,
-                // Services with their own deadline return the same status.
-                None => of_failure(Failure::TimedOut).into_http(),
-            };
-            Ok(answer.map(|body| ResponseBody::new(body, Some(call))))
-        })
     }
 }

@@ -95,6 +95,7 @@ impl Startup<'_> {
                     &mut placeholder_services,
                     &routes,
                     self.credentials,
+                    self.metrics.calls(),
                     &waiting,
                 );
                 startup.await
@@ -131,7 +132,8 @@ impl Startup<'_> {
             &ended,
         )?;
         let mut placeholder_services = JoinSet::new();
-        self.listeners.serve(&mut placeholder_services, &routes, self.credentials, &ended);
+        let calls = self.metrics.calls();
+        self.listeners.serve(&mut placeholder_services, &routes, self.credentials, calls, &ended);
         let mut changes = ledger.identity_changes();
         let whole = loop {
             self.readiness.lost(ledger.as_ref()).await;

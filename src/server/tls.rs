@@ -21,8 +21,9 @@ use crate::diagnostics::{LoadError, read_file};
 
 /// Longest time for a handshake: a distant and slow client needs less than one second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The protocol within TLS.
+/// The protocols within TLS, the preferred one first.
 const HTTP2: &[u8] = b"h2";
+const HTTP1: &[u8] = b"http/1.1";
 
 /// Error of files that do not make an encrypted listener.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +149,7 @@ fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         },
         error => refused("tls_cert", &files.certificate, &error),
     })?;
-    config.alpn_protocols = vec![HTTP2.to_vec()];
+    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
     // A session that is resumed would not verify the client's certificate again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

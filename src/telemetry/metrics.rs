@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::calls::CallMetrics;
 use super::exposition::{Exposition, prometheus_text};
 use super::operations::{Measure, Operations};
 use super::process::Process;
@@ -97,6 +98,7 @@ pub struct Metrics {
     pub condition: Condition,
     registry: Registry,
     operations: Operations,
+    calls: CallMetrics,
     catalog: Family<VersionLabel, Gauge<i64, AtomicI64>>,
     catalog_differs: Family<DiffersLabels, Gauge<i64, AtomicI64>>,
     catalog_reloads: Family<ResultLabel, Counter>,
@@ -119,6 +121,7 @@ impl Metrics {
             condition: Condition::default(),
             registry: Registry::with_prefix("imquota"),
             operations: Operations::new(),
+            calls: CallMetrics::new(),
             catalog: Family::default(),
             catalog_differs: Family::default(),
             catalog_reloads: Family::default(),
@@ -157,6 +160,7 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         self.registry.register("build", "The running version", build);
         self.operations.register(&mut self.registry);
+        self.calls.register(&mut self.registry);
         self.registry.register("catalog", "1 for the catalog in force", self.catalog.clone());
         self.registry.register(
             "catalog_differs",
@@ -220,6 +224,12 @@ impl Metrics {
             "Detected losses of acknowledged writes, by part of the store",
             self.facts_lost.clone(),
         );
+    }
+
+    /// Returns the counters of calls.
+    #[must_use]
+    pub fn calls(&self) -> &CallMetrics {
+        &self.calls
     }
 
     /// Counts an event that was appended to the log.

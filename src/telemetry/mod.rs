@@ -1,5 +1,6 @@
 //! Logs, metrics and traces.
 
+mod calls;
 mod exposition;
 mod health_metrics;
 mod known_series;
@@ -11,6 +12,7 @@ mod process;
 mod replication;
 pub mod trace;
 
+pub use calls::{CallMetrics, Protocol};
 pub use exposition::Exposition;
 pub use health_metrics::{Condition, Degraded, Replayed};
 pub use log_limit::LogLimit;

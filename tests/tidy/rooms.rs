@@ -138,12 +138,18 @@ const ROOMS: &[Room] = &[
         forbidden: &["::embedded", "ledger::memory", "redb", "redis"],
     },
     Room {
+        name: "connect",
+        uses: &["clock", "grpc", "proto"],
+        forbidden: &["::embedded", "ledger::memory", "redb", "redis"],
+    },
+    Room {
         name: "server",
         uses: &[
             "access",
             "catalog",
             "clock",
             "config",
+            "connect",
             "diagnostics",
             "directory",
             "domain",
@@ -168,6 +174,7 @@ const ROOMS: &[Room] = &[
             "catalog",
             "clock",
             "config",
+            "connect",
             "diagnostics",
             "domain",
             "engine",

@@ -1,0 +1,23 @@
+//! The description of the unary RPCs in OpenAPI 3.1, made from the protos.
+//!
+//! `proto/openapi.json` is what [`document`] makes; a test compares them, and writes the file anew
+//! if `IMQUOTA_WRITE_OPENAPI` is set.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use http_body_util::Full;
+use prost::bytes::Bytes;
+use tonic::body::Body;
+
+/// Path of the description on every listener. It has no secret and needs no credentials.
+pub(super) const PATH: &str = "/openapi.json";
+/// The description.
+pub const DOCUMENT: &str = include_str!("../../../proto/openapi.json");
+
+/// Returns the response with the description.
+pub(super) fn response() -> Response<Body> {
+    let mut response =
+        Response::new(Body::new(Full::new(Bytes::from_static(DOCUMENT.as_bytes()))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
