@@ -81,7 +81,7 @@ pub(super) fn encode(
     // The services only make messages that are valid.
     written.map_err(|error| {
         let message = format!("the answer cannot be written as JSON: {error}");
-        of_reason(ErrorReason::AnswerNotWritten, &message)
+        of_reason(ErrorReason::NotTranslated, &message)
     })
 }
 

@@ -131,6 +131,7 @@ pub(super) fn response(
             form: head.form,
             output: head.method.output.clone(),
             limit: limit.left().map(|left| Box::pin(sleep(left))),
+            has_request_stream: head.method.has_request_stream,
             is_over: false,
         }),
         Err(status) => {
@@ -170,6 +171,8 @@ struct Answers {
     form: Form,
     output: MessageDescriptor,
     limit: Option<Pin<Box<Sleep>>>,
+    /// True if requests may have changed something.
+    has_request_stream: bool,
     is_over: bool,
 }
 
@@ -221,7 +224,9 @@ impl HttpBody for Answers {
         }
         let is_late = self.limit.as_mut().is_some_and(|at| at.as_mut().poll(context).is_ready());
         if is_late {
-            let error = of_failure(Failure::TimedOut);
+            let failure =
+                if self.has_request_stream { Failure::TimedOut } else { Failure::UnreadInTime };
+            let error = of_failure(failure);
             return self.last(BytesMut::new(), Some(&error), &HeaderMap::new());
         }
         let none = HeaderMap::new();

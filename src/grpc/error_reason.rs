@@ -52,7 +52,7 @@ reasons! {
     MalformedMessage = "MALFORMED_MESSAGE": InvalidArgument;
     MessageTooLarge = "MESSAGE_TOO_LARGE": OutOfRange;
     NotServed = "NOT_SERVED": Unimplemented;
-    AnswerNotWritten = "ANSWER_NOT_WRITTEN": Internal;
+    NotTranslated = "NOT_TRANSLATED": Internal;
     BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
     HoldDiffers = "HOLD_DIFFERS": InvalidArgument;
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;

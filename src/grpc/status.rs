@@ -127,7 +127,7 @@ pub fn of_bad_header(name: &str, rule: &str) -> Status {
 
 /// Returns the status of a call over HTTP whose service has ended without an answer.
 pub fn of_no_answer() -> Status {
-    of_reason(ErrorReason::AnswerNotWritten, "the service has ended without an answer")
+    of_reason(ErrorReason::NotTranslated, "the service has ended without an answer")
 }
 
 /// Returns the status of a call or stream that the server's shutdown has ended.

@@ -58,6 +58,7 @@ fn defaults() -> Config {
         admin_listen: vec![tcp("127.0.0.1:50052")],
         access: AccessConfig::default(),
         management_listen: Some("127.0.0.1:9090".parse().expect("an address")),
+        http_hosts: Vec::new(),
         catalog: None,
         unknown_app: UnknownApp::Trial,
         log_format: LogFormat::Text,
@@ -119,6 +120,7 @@ const BY_FLAG: &[Row] = &[
     ("listen", "[::1]:1", "['[::1]:1']", |c| c.listen = vec![tcp("[::1]:1")]),
     ("admin_listen", "unix:/a", "'unix:/a'", |c| c.admin_listen = vec![unix("/a")]),
     ("management_listen", "off", "'off'", |c| c.management_listen = None),
+    ("http_hosts", "q.example.", "'q.example'", |c| c.http_hosts = vec!["q.example".into()]),
     ("catalog", "Cargo.toml", "'Cargo.toml'", |c| c.catalog = Some("Cargo.toml".into())),
     ("unknown_app", "reject", "'reject'", |c| c.unknown_app = UnknownApp::Reject),
     ("log_format", "json", "'json'", |c| c.log_format = LogFormat::Json),
@@ -152,6 +154,9 @@ const LOWER: &[Row] = &[
     }),
     ("management_listen", "0.0.0.0:8", "'0.0.0.0:8'", |c| {
         c.management_listen = "0.0.0.0:8".parse().ok();
+    }),
+    ("http_hosts", "a, fd00::7", "['a', 'fd00::7']", |c| {
+        c.http_hosts = vec!["a".into(), "fd00::7".into()];
     }),
     ("catalog", "clippy.toml", "'clippy.toml'", |c| c.catalog = Some("clippy.toml".into())),
     ("unknown_app", "trial", "'trial'", |_| {}),

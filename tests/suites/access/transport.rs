@@ -136,7 +136,7 @@ async fn a_required_client_certificate_is_enforced_by_the_handshake() {
 }
 
 #[tokio::test]
-async fn an_encrypted_listener_speaks_http_2_over_tls_and_nothing_else() {
+async fn an_encrypted_listener_speaks_http_over_tls_and_nothing_else() {
     let authority = Authority::new();
     let server = authority.certify("server", "IP:127.0.0.1");
     let flags = [flag("tls-cert", &server.certificate), flag("tls-key", &server.key)];
@@ -147,7 +147,11 @@ async fn an_encrypted_listener_speaks_http_2_over_tls_and_nothing_else() {
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let mut http1 = tls_config(&authority, None);
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-        assert!(handshake(address, http1).await.is_err(), "HTTP/1.1");
+        let stream = handshake(address, http1).await.expect("HTTP/1.1, for JSON");
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let mut other = tls_config(&authority, None);
+        other.alpn_protocols = vec![b"imap".to_vec()];
+        assert!(handshake(address, other).await.is_err(), "another protocol");
     }
     // A Unix socket cannot be intercepted on a network.
     assert_eq!(list(client(unix(&sidecar.socket).await, None)).await, Code::Ok);

@@ -7,6 +7,8 @@ use super::load;
 const NOT_AN_ADDRESS: &str = "must be IP:PORT such as 127.0.0.1:50051 or [::1]:50051, \
                               localhost:PORT or unix:PATH (other host names are not looked up)";
 
+const HOST: &str = "must be a host name or an address, without scheme and port, such as";
+
 #[test]
 fn an_invalid_value_is_refused_with_the_valid_ones() {
     let too_long = format!("unix:{}", "p".repeat(108));
@@ -30,6 +32,8 @@ fn an_invalid_value_is_refused_with_the_valid_ones() {
         ("admin-listen", "10.0.0.1:1", "10.0.0.1:1 can be reached".into()),
         ("management-listen", "unix:/a", "must be IP:PORT such as 127.0.0.1:9090".into()),
         ("management-listen", "no", "must be IP:PORT such as 127.0.0.1:9090".into()),
+        ("http-hosts", "http://a", HOST.into()),
+        ("http-hosts", "a:80", HOST.into()),
         (
             "catalog",
             "/no/such.toml",
