@@ -82,8 +82,8 @@ fn names(code: Code) -> (&'static str, u16) {
     }
 }
 
-/// Returns the response of a unary call with that error, and the code as an extension. `leading` are
-/// the headers of the gRPC response.
+/// Returns the response of a unary call with that error, and the code as an extension. `leading`
+/// are the headers of the gRPC response.
 pub(super) fn response(status: &Status, leading: &HeaderMap) -> Response<Body> {
     let (_, http) = names(status.code());
     let http = StatusCode::from_u16(http).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

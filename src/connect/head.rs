@@ -157,13 +157,11 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
         && digits.iter().all(u8::is_ascii_digit)
         && named.next().is_none();
     let millis = first.to_str().ok().filter(|_| is_valid).and_then(|text| text.parse().ok());
-    match millis {
-        Some(millis) => Ok(Some(Duration::from_millis(millis))),
-        None => {
-            let rule = "must be a number of milliseconds of at most 10 digits, given once";
-            Err(of_bad_header(TIMEOUT.as_str(), rule).into())
-        }
-    }
+    let Some(millis) = millis else {
+        let rule = "must be a number of milliseconds of at most 10 digits, given once";
+        return Err(of_bad_header(TIMEOUT.as_str(), rule).into());
+    };
+    Ok(Some(Duration::from_millis(millis)))
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ pub(super) static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 static METHODS: LazyLock<HashMap<String, Method>> = LazyLock::new(|| {
-    let services = POOL.services().filter(|service| {
-        service.full_name() == HEALTH || service.package_name() == "imquota.v1"
-    });
+    let services = POOL
+        .services()
+        .filter(|service| service.full_name() == HEALTH || service.package_name() == "imquota.v1");
     let methods = services.flat_map(|service| service.methods().collect::<Vec<_>>());
     methods.map(|method| (path(&method), Method::of(&method))).collect()
 });
@@ -47,11 +47,8 @@ impl Method {
     fn of(method: &MethodDescriptor) -> Self {
         let (input, output) = (method.input(), method.output());
         let has_request_stream = method.is_client_streaming();
-        let request_max_bytes = if method.name() == "Reconcile" {
-            RECONCILE_MAX_BYTES
-        } else {
-            REQUEST_MAX_BYTES
-        };
+        let request_max_bytes =
+            if method.name() == "Reconcile" { RECONCILE_MAX_BYTES } else { REQUEST_MAX_BYTES };
         let is_stream = has_request_stream || method.is_server_streaming();
         Self { input, output, is_stream, has_request_stream, request_max_bytes }
     }

@@ -75,7 +75,8 @@ fn of_host(message: &str) -> Status {
 
 /// Returns the host of a request; `None` if it names none, or two that differ.
 fn host(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
-    let parsed = |host: &[u8]| Authority::try_from(host).ok().filter(|it| !it.as_str().contains('@'));
+    let parsed =
+        |host: &[u8]| Authority::try_from(host).ok().filter(|it| !it.as_str().contains('@'));
     let mut named = headers.get_all(HOST).iter().map(|it| parsed(it.as_bytes()));
     let first = match (uri.authority(), named.next()) {
         (Some(authority), None) => return Some(authority.clone()),

@@ -305,10 +305,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Connection<S> {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         }
         // The server does not wait for a peer that violated the protocol.
-        if self.lingers() {
-            self.poll_linger(context).map(Ok)
-        } else {
-            Poll::Ready(Ok(()))
-        }
+        if self.lingers() { self.poll_linger(context).map(Ok) } else { Poll::Ready(Ok(())) }
     }
 }

@@ -1,5 +1,5 @@
-//! The calls of one connection: those of gRPC go to the services as they are, others are checked and
-//! translated by `connect`, and then go to the same services.
+//! The calls of one connection: those of gRPC go to the services as they are, others are checked
+//! and translated by `connect`, and then go to the same services.
 
 use std::convert::Infallible;
 use std::pin::Pin;

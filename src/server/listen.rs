@@ -110,12 +110,8 @@ impl Listeners {
             for listener in listeners.iter().cloned() {
                 // Behind a Unix socket there is no other sidecar for a client to connect to.
                 let has_age = matches!(listener, Listener::Tcp(_));
-                let serving = Serving::new(
-                    routes_of_listener,
-                    &self.bounds,
-                    has_age,
-                    metrics.clone(),
-                );
+                let serving =
+                    Serving::new(routes_of_listener, &self.bounds, has_age, metrics.clone());
                 let stopped = stopped.clone();
                 match (listener, certificates.clone()) {
                     (Listener::Tcp(listener), Some(certificates)) => {

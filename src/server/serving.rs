@@ -1,5 +1,5 @@
-//! Serves the connections of a listener over HTTP/2 or HTTP/1.1, each until it ends, is idle for too
-//! long, has reached its age, has to be closed for another, or holds too much memory.
+//! Serves the connections of a listener over HTTP/2 or HTTP/1.1, each until it ends, is idle for
+//! too long, has reached its age, has to be closed for another, or holds too much memory.
 
 use std::error::Error;
 use std::pin::pin;

@@ -1,7 +1,7 @@
 //! The description of the unary RPCs in OpenAPI 3.1, made from the protos.
 //!
-//! `proto/openapi.json` is served as it is. A test makes it from the descriptors (`document`, and
-//! `schema` for the messages) and compares; with `IMQUOTA_WRITE_OPENAPI` in its environment it
+//! `proto/openapi.json` is served as it is. A test makes it from the descriptors (`document_tests`,
+//! and `schema` for the messages) and compares; with `IMQUOTA_WRITE_OPENAPI` in its environment it
 //! writes the file. RPCs with a stream are left out: OpenAPI cannot describe their frames.
 
 use http::header::CONTENT_TYPE;
@@ -11,9 +11,10 @@ use prost::bytes::Bytes;
 use tonic::body::Body;
 
 #[cfg(test)]
-mod document;
-#[cfg(test)]
 mod schema;
+#[cfg(test)]
+#[path = "document_tests.rs"]
+mod tests;
 
 /// Path of the description on every listener. It has no secret and needs no credentials.
 pub(super) const PATH: &str = "/openapi.json";

@@ -1,9 +1,12 @@
 //! Messages and enums as JSON schemas.
 
+use std::fmt::Write as _;
+
 use prost_reflect::{
     Cardinality, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor,
     OneofDescriptor,
 };
+use prost_types::source_code_info::Location;
 use serde_json::{Map, Value, json};
 
 /// The package whose name is left out of the names of schemas.
@@ -26,8 +29,8 @@ impl Schemas {
         }
         // Before its fields, which may need it again.
         self.0.insert(name.clone(), Value::Null);
-        let fields = message.fields().map(|field| (field.json_name().to_owned(), self.field(&field)));
-        let properties: Map<_, _> = fields.collect();
+        let named = |field: FieldDescriptor| (field.json_name().to_owned(), self.field(&field));
+        let properties: Map<_, _> = message.fields().map(named).collect();
         let mut schema = json!({ "type": "object", "properties": properties });
         describe(&mut schema, &comment(&message.parent_file(), message.path()));
         self.0.insert(name, schema);
@@ -83,7 +86,8 @@ impl Schemas {
         let mut names = Vec::new();
         for value in of.values() {
             let comment = comment(&of.parent_file(), value.path());
-            text += &format!("\n- `{}`: {}", value.name(), comment.replace('\n', " "));
+            let line = comment.replace('\n', " ");
+            write!(text, "\n- `{}`: {line}", value.name()).expect("a string takes any text");
             names.push(value.name().to_owned());
         }
         let mut schema = json!({ "type": "string", "enum": names });
@@ -128,7 +132,7 @@ fn describe(schema: &mut Value, text: &str) {
 pub(super) fn comment(file: &FileDescriptor, path: &[i32]) -> String {
     let info = file.file_descriptor_proto().source_code_info.as_ref();
     let found = info.and_then(|info| info.location.iter().find(|it| it.path == path));
-    let text = found.map(|it| it.leading_comments()).unwrap_or_default();
+    let text = found.map(Location::leading_comments).unwrap_or_default();
     let lines: Vec<_> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
     lines.join("\n").trim().to_owned()
 }
