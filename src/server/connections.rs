@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tracing::{debug, warn};
 
+use super::keepalive;
 use super::listen::UnixSocket;
 use super::places::{ConnectionState, PeerKey, Place, Places};
 use crate::access::{Credential, Peer};
@@ -58,6 +59,7 @@ impl Accept for TcpListener {
         let own = self.local_addr()?;
         // Responses are small and must not wait for each other.
         stream.set_nodelay(true)?;
+        keepalive::probe_silent(&stream)?;
         let peer = Peer {
             from: address.to_string().into(),
             proof: Credential::None,

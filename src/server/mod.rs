@@ -43,6 +43,7 @@ mod dispatch;
 mod event_tasks;
 mod group_types;
 mod holds;
+mod keepalive;
 mod listen;
 mod management;
 mod places;
