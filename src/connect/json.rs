@@ -65,7 +65,8 @@ pub(super) fn too_long(bytes: usize, max: usize) -> Status {
     of_reason(ErrorReason::MessageTooLarge, &message)
 }
 
-/// Appends a message as JSON.
+/// Appends a message as JSON. Its decoded form exists only until this returns, so that there is at
+/// most one for each thread; the text is charged while it is sent.
 pub(super) fn encode(
     message: Bytes,
     of: &MessageDescriptor,

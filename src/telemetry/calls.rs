@@ -45,11 +45,14 @@ struct CallLabels {
     code: &'static str,
 }
 
-/// Counters of the calls of all listeners.
+/// Counters of the calls of all listeners. Cheap to clone, as each call does.
 #[derive(Debug, Clone)]
-pub struct CallMetrics {
+pub struct CallMetrics(Arc<Series>);
+
+#[derive(Debug)]
+struct Series {
     calls: Family<CallLabels, Counter>,
-    handles: Arc<[[Counter; CODES.len()]; PROTOCOLS.len()]>,
+    handles: [[Counter; CODES.len()]; PROTOCOLS.len()],
 }
 
 impl CallMetrics {
@@ -59,20 +62,20 @@ impl CallMetrics {
         let handles = PROTOCOLS.map(|protocol| {
             CODES.map(|code| calls.get_or_create(&CallLabels { protocol, code }).clone())
         });
-        Self { calls, handles: Arc::new(handles) }
+        Self(Arc::new(Series { calls, handles }))
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "calls",
             "Calls by protocol and the code with which their answer began; refused requests too",
-            self.calls.clone(),
+            self.0.calls.clone(),
         );
     }
 
     /// Counts a call whose answer begins with that code.
     pub fn answered(&self, protocol: Protocol, code: Code) {
-        self.handles[protocol as usize][code as usize].inc();
+        self.0.handles[protocol as usize][code as usize].inc();
     }
 }
 
@@ -90,7 +93,7 @@ mod tests {
         }
         for (number, code) in (1..).zip(CODES) {
             for (protocol, expected) in [("grpc", 0), ("connect", number)] {
-                let counted = metrics.calls.get_or_create(&CallLabels { protocol, code }).get();
+                let counted = metrics.0.calls.get_or_create(&CallLabels { protocol, code }).get();
                 assert_eq!(counted, expected, "{protocol} {code}");
             }
         }
