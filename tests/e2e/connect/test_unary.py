@@ -126,7 +126,8 @@ def test_the_details_are_those_of_grpc(sidecar):
     ("POST", ADMIN + "ListApps", JSON, 501, None),
 ])
 def test_what_is_not_served_has_its_own_status(sidecar, method, path, headers, status, header):
-    body = {"appId": "a", "subject": {"app": {}}} if method else None
+    usage = {} if path.endswith("ListApps") else {"appId": "a", "subject": {"app": {}}}
+    body = usage if method else None
     answer = call(sidecar.tcp, path, body, method=method, headers=headers)
     assert answer.status == status, answer
     assert answer.headers["content-type"] == "application/json" and answer.json()["code"]
