@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::Service as HyperService;
 use tokio::time::timeout;
 use tonic::Code;
@@ -36,6 +37,11 @@ pub(super) struct Calls {
     pub(super) connection: Arc<ConnectionState>,
     pub(super) memory: Arc<ConnectionMemory>,
 }
+
+/// Most bytes of the body of a refused request that are read and discarded.
+const DISCARDED_MAX_BYTES: usize = 64 * 1024;
+/// Longest time for it.
+const DISCARDING_TIMEOUT: Duration = Duration::from_secs(1);
 
 type CallFuture = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
@@ -91,12 +97,12 @@ impl Calls {
         let call = match accept(&head, &self.site) {
             Ok(Accepted::Call(call)) => call,
             Ok(Accepted::Document(document)) => return ready(document),
-            Err(refusal) => return self.refuse(refusal),
+            Err(refusal) => return self.refuse(refusal, body),
         };
         let request = Request::from_parts(head, body);
         let requests = requests_of(&call);
         let Some((request, charged)) = self.begin(request, requests) else {
-            return self.refuse(of_too_much_memory().into());
+            return self.refuse_at_once(of_too_much_memory().into());
         };
         let (metrics, memory) = (self.metrics.clone(), self.memory.clone());
         let listener_routes = self.listener_routes.routes.clone();
@@ -108,9 +114,30 @@ impl Calls {
         })
     }
 
-    fn refuse(&self, refusal: Refusal) -> CallFuture {
+    fn refuse_at_once(&self, refusal: Refusal) -> CallFuture {
         self.metrics.answered(Protocol::Connect, refusal.code());
         ready(refusal.into_response())
+    }
+
+    /// Refuses a request once its body was read, if that is short: some clients take an answer
+    /// before the end of their request for an error of the connection.
+    fn refuse(&self, refusal: Refusal, mut body: Incoming) -> CallFuture {
+        let answered = self.refuse_at_once(refusal);
+        if body.is_end_stream() {
+            return answered;
+        }
+        Box::pin(async move {
+            let discarding = async {
+                let mut left = DISCARDED_MAX_BYTES;
+                while let Some(Ok(piece)) = body.frame().await
+                    && let Some(rest) = left.checked_sub(piece.data_ref().map_or(0, Bytes::len))
+                {
+                    left = rest;
+                }
+            };
+            let _ = timeout(DISCARDING_TIMEOUT, discarding).await;
+            answered.await
+        })
     }
 
     /// Charges a call, and adds what the services need; `None` if there is not enough memory.
@@ -152,7 +179,6 @@ fn ready(response: Response<Body>) -> CallFuture {
 /// Returns the code with which an answer begins: of an error without an answer its own, and else
 /// OK, also if a stream ends with an error later.
 fn code_of(answer: &Response<Body>) -> Code {
-    use hyper::body::Body as _;
     if !answer.body().is_end_stream() {
         return Code::Ok;
     }
