@@ -18,8 +18,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Time that a peer has to close a connection that has reached its age: it has open calls, and may
 /// have sent one more.
 const AGED_CLOSE_GRACE: Duration = Duration::from_secs(10);
-/// Interval at which a connection whose grace is over is checked for calls that have to be
-/// completed.
+/// Interval at which a connection that has its age is checked for the begin of its protocol, and
+/// one whose grace is over for calls that have to be completed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Ages differ by this part in both directions, so that clients that connected together are not
 /// disconnected together.
@@ -72,9 +72,18 @@ impl Lifetime {
     pub(super) async fn ends(&self) -> Ending {
         tokio::select! {
             () = self.state.idle_for(self.idle_timeout) => Ending::Idle,
-            () = sleep_for(self.age) => Ending::Age,
+            () = self.is_of_age() => Ending::Age,
             () = self.state.evicted() => Ending::Evicted,
             () = self.stopped.cancelled() => Ending::Stopped,
+        }
+    }
+
+    /// Waits until the connection has its age and its protocol is known: one that is closed before
+    /// cannot get GOAWAY, and its client would report an error.
+    async fn is_of_age(&self) {
+        sleep_for(self.age).await;
+        while self.state.is_half_open() {
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
