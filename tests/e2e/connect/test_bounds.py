@@ -155,7 +155,7 @@ def test_the_bodies_of_a_connection_have_one_budget_before_they_are_decoded():
                      + value.encode() for name, value in headers)
     with Sidecar("--call-memory-mib", "24", store="memory") as sidecar:
         connection = Http2(sidecar.tcp)
-        # A sixth of the memory is 4 MiB: at most six of these are held.
+        # A sixth of the memory is 4 MiB: at most six of these are held, fewer where they share it.
         for number in range(1, 2 * 12, 2):
             connection.send(frame(HEADERS, END_HEADERS, number, block))
             connection.streams[number] = Stream(connection.stream_window,
@@ -163,7 +163,7 @@ def test_the_bodies_of_a_connection_have_one_budget_before_they_are_decoded():
         refused = [each for each in connection.streams.values()]
         assert pump([connection], lambda: sum(each.ended for each in refused) >= 6, 20)
         held = [each for each in refused if not each.ended]
-        assert 3 <= len(held) <= 6, len(held)
+        assert 1 <= len(held) <= 6, len(held)
         # Another connection is not affected.
         answer = call(sidecar.tcp, QUOTA + "GetUsage", json.loads(USAGE))
         assert answer.status == 200
