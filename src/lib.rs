@@ -29,6 +29,7 @@
 //! | [`access`] | authentication of admin callers: tokens, certificates, users |
 //! | [`webhook`] | posts every event to a URL, signed, until it is accepted |
 //! | [`engine`] | one operation from request to decision; admin service; events |
+//! | [`callbacks`] | callbacks of OpenIM and Tencent: requests, their operations, answers |
 //! | [`config`] | settings from flags, environment and file |
 //! | [`grpc`] | protobuf to domain and back; errors to status; thin services |
 //! | [`connect`] | the same services over HTTP with JSON, by the Connect protocol |
@@ -105,6 +106,7 @@
 //! catalog's failure policy; with `journal = "off"` there are none.
 
 pub mod access;
+pub mod callbacks;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

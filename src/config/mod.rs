@@ -7,12 +7,14 @@
 //! key. A problem that follows from another reported one is not reported. Reading order: `settings`
 //! (the table), `values` (from text to value), `sources` (precedence), `environment` (its
 //! variables), `access` (authentication and TLS), `resilience` (overload, unavailable store,
-//! shutdown), `connections` (bounds of connections and their calls).
+//! shutdown), `connections` (bounds of connections and their calls), `callbacks` (the
+//! callback listener).
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::callbacks::CallbackSettings;
 use crate::engine::UnknownApp;
 use crate::redis::StoreMemory;
 use crate::redis::options::{Credentials, Tls};
@@ -21,6 +23,7 @@ use crate::telemetry::trace::TraceConfig;
 use crate::webhook::Target;
 
 mod access;
+mod callbacks;
 mod connections;
 mod environment;
 mod error;
@@ -60,6 +63,10 @@ pub struct Config {
     /// Names and addresses, beside those of this machine, by which clients over HTTP/1.1 or with
     /// JSON may name it.
     pub http_hosts: Vec<String>,
+    /// Address of the callback listener, if any.
+    pub callback_listen: Option<Listen>,
+    /// The callers of the callback listener.
+    pub callbacks: Vec<CallbackSettings>,
     /// The catalog file; `None` for the built-in one.
     pub catalog: Option<PathBuf>,
     /// Treatment of unregistered apps.
@@ -107,7 +114,10 @@ impl Config {
         let admin_listen = sources.list(&settings::ADMIN_LISTEN, values::listen);
         let admin_listen = access::protected(&mut sources, &access, admin_listen);
         let management = sources.list(&settings::MANAGEMENT_LISTEN, values::management_listen);
-        refuse_duplicates(&mut sources, &listen, &admin_listen, &management);
+        let catalog = sources.optional(&settings::CATALOG, values::readable_file);
+        let catalog = catalog.map(|(path, _)| path);
+        let callbacks = callbacks::read(&mut sources, &access, catalog.as_deref());
+        refuse_duplicates(&mut sources, &listen, &admin_listen, &management, &callbacks.listen);
         retired::refuse(&mut sources);
         let resilience = resilience::read(&mut sources);
         let http_hosts = sources.any(&settings::HTTP_HOSTS, values::host);
@@ -116,11 +126,11 @@ impl Config {
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             admin_listen: admin_listen.into_iter().map(|(listen, _)| listen).collect(),
             access,
+            callback_listen: callbacks.listen.into_iter().find_map(|(listen, _)| listen),
+            callbacks: callbacks.callbacks,
             management_listen: management.into_iter().find_map(|(listen, _)| listen),
             http_hosts: http_hosts.into_iter().map(|(host, _)| host).collect(),
-            catalog: sources
-                .optional(&settings::CATALOG, values::readable_file)
-                .map(|(path, _)| path),
+            catalog,
             unknown_app: sources.one(&settings::UNKNOWN_APP, values::unknown_app),
             log_format: sources.one(&settings::LOG_FORMAT, values::log_format),
             log_filter: sources.one(&settings::LOG_FILTER, values::log_filter),
@@ -214,12 +224,14 @@ fn refuse_duplicates(
     listen: &[(Listen, String)],
     admin_listen: &[(Listen, String)],
     management: &[(Option<SocketAddr>, String)],
+    callbacks: &[(Option<Listen>, String)],
 ) {
     let management =
         management.iter().filter_map(|(listen, by)| Some((Listen::Tcp((*listen)?), by)));
+    let callbacks = callbacks.iter().filter_map(|(listen, by)| Some((listen.clone()?, by)));
     let others = listen.iter().chain(admin_listen).map(|(listen, by)| (listen.clone(), by));
     let mut open: Vec<(Listen, &String)> = Vec::new();
-    for (listen, by) in others.chain(management) {
+    for (listen, by) in others.chain(management).chain(callbacks) {
         match open.iter().find(|(other, _)| overlap(&listen, other)) {
             Some((other, first)) => {
                 sources.report(by, format!("{listen} conflicts with {other}, set by {first}"));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::retired::RETIRED;
-use super::{access, connections, replication, resilience, webhook};
+use super::{access, callbacks, connections, replication, resilience, webhook};
 
 /// A setting.
 #[derive(Debug)]
@@ -295,6 +295,7 @@ pub const SETTINGS: &[Setting] = &[
     ADMIN_LISTEN,
     MANAGEMENT_LISTEN,
     HTTP_HOSTS,
+    callbacks::CALLBACK_LISTEN,
     access::UNIX_SOCKET_MODE,
     access::ADMIN_UNIX_SOCKET_MODE,
     access::TLS_CERT,

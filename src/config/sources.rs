@@ -8,6 +8,7 @@ use crate::diagnostics::toml::{Document, Value};
 use crate::diagnostics::{LoadError, read_file, text_of};
 use crate::telemetry::LogFormat;
 
+use super::callbacks::{ReadCallbacks, read_tables};
 use super::environment::Environment;
 use super::error::{ConfigError, ConfigErrors};
 use super::retired::RETIRED;
@@ -29,6 +30,8 @@ pub(super) struct Sources<'a> {
     flags: &'a Flags,
     env: &'a Environment,
     file: FileValues,
+    /// Tables of callbacks, which only the file can hold.
+    pub(super) callbacks: ReadCallbacks,
     errors: Vec<ConfigError>,
     /// Keys of settings that were given with a mistake, so that their intended values are not
     /// available.
@@ -39,7 +42,8 @@ impl<'a> Sources<'a> {
     /// Reads the file that the flag or environment variable names.
     pub(super) fn open(flags: &'a Flags, env: &'a Environment) -> Self {
         let (file, errors, mistaken) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let mut sources = Self { flags, env, file, errors, mistaken };
+        let callbacks = ReadCallbacks::default();
+        let mut sources = Self { flags, env, file, callbacks, errors, mistaken };
         for refused in env.refused() {
             sources.report(refused.name, refused.message);
             sources.mistaken.extend(refused.key);
@@ -165,14 +169,15 @@ impl<'a> Sources<'a> {
     fn read(&mut self, path: &Path, origin: &str) {
         let read = read_file(path).and_then(|bytes| {
             let document = Document::parse(text_of(path, &bytes)?);
-            let (file, mistaken) = file_values(path, &document);
+            let (values, mistaken) = file_values(path, &document);
             let whole = document.finish(Some(()));
             let problems = whole.err().map(|problems| problems.0).unwrap_or_default();
-            Ok((file, mistaken, problems))
+            Ok((values, mistaken, problems))
         });
         let problems = match read {
-            Ok((file, mistaken, problems)) => {
+            Ok(((file, callbacks), mistaken, problems)) => {
                 self.file = file;
+                self.callbacks = callbacks;
                 self.mistaken.extend(mistaken);
                 problems
             }
@@ -196,9 +201,12 @@ fn default_of<T>(setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -
     parse(text).expect("defaults are valid; a test reads them")
 }
 
-/// Returns the texts of the file's values, and the keys with unreadable ones. Values of the wrong
-/// type are reported and left out.
-fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'static str>) {
+/// Returns the texts of the file's values with its callbacks, and the keys with unreadable ones.
+/// Values of the wrong type are reported and left out.
+fn file_values(
+    path: &Path,
+    document: &Document<'_>,
+) -> ((FileValues, ReadCallbacks), BTreeSet<&'static str>) {
     let root = document.root();
     let mut file = FileValues::new();
     let mut mistaken = BTreeSet::new();
@@ -218,10 +226,11 @@ fn file_values(path: &Path, document: &Document<'_>) -> (FileValues, BTreeSet<&'
         });
         file.insert(setting.key, given.collect());
     }
+    let callbacks = read_tables(path, &root);
     let keys = SETTINGS.iter().map(|setting| setting.key);
     let meant: BTreeSet<_> = root.finish().into_iter().collect();
     mistaken.extend(keys.filter(|key| meant.contains(*key)));
-    (file, mistaken)
+    ((file, callbacks), mistaken)
 }
 
 /// Returns a value as it would be written in the environment; for a list, each of its elements.

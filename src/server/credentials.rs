@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use super::ServeError;
-use super::tls::Certificates;
+use super::tls::{CALLBACK_PROTOCOLS, Certificates, RPC_PROTOCOLS};
 use crate::access::{Access, Tokens};
+use crate::callbacks::Callbacks;
 use crate::config::AccessConfig;
 use crate::diagnostics::read_file;
 use crate::diagnostics::watch::POLL_INTERVAL;
@@ -33,6 +34,8 @@ pub struct Credentials {
     pub data: Option<Arc<Certificates>>,
     /// Our certificates on the admin listeners.
     pub admin: Option<Arc<Certificates>>,
+    /// Our certificates on the callback listener.
+    pub callbacks: Option<Arc<Certificates>>,
     followed: Arc<[Followed]>,
 }
 
@@ -51,7 +54,11 @@ type Seen = Result<[u8; 32], String>;
 
 impl Credentials {
     /// Loads the files.
-    pub fn open(config: &AccessConfig, metrics: &Arc<Metrics>) -> Result<Self, ServeError> {
+    pub fn open(
+        config: &AccessConfig,
+        callbacks: Option<&Callbacks>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, ServeError> {
         let mut followed = Vec::new();
         let path = config.tokens_file.clone();
         let at_first = path.as_slice().iter().map(seen).collect();
@@ -65,22 +72,32 @@ impl Credentials {
             });
             followed.push(Followed { name: "admin_tokens", files, reload, at_first });
         }
-        let mut certificates = |name, prefix, files: &Option<_>| -> Result<_, ServeError> {
-            let Some(files) = files.clone() else { return Ok(None) };
-            let paths = Certificates::paths(&files);
-            let at_first = paths.iter().map(seen).collect();
-            let opened = Arc::new(Certificates::open(prefix, files)?);
-            let reloaded = opened.clone();
-            let reload = Box::new(move || reloaded.reload().map_err(|error| error.to_string()));
-            followed.push(Followed { name, files: paths, reload, at_first });
-            Ok(Some(opened))
-        };
-        let data = certificates("tls", "", &config.tls)?;
-        let admin = certificates("admin_tls", "admin_", &config.admin_tls)?;
+        for token in callbacks.into_iter().flat_map(Callbacks::tokens) {
+            let files = vec![token.file().to_owned()];
+            let at_first = files.iter().map(seen).collect();
+            let reload = Box::new(move || token.reload());
+            followed.push(Followed { name: "callback_token", files, reload, at_first });
+        }
+        let mut certificates =
+            |name, prefix, files: &Option<_>, protocols| -> Result<_, ServeError> {
+                let Some(files) = files.clone() else { return Ok(None) };
+                let paths = Certificates::paths(&files);
+                let at_first = paths.iter().map(seen).collect();
+                let opened = Arc::new(Certificates::open(prefix, files, protocols)?);
+                let reloaded = opened.clone();
+                let reload = Box::new(move || reloaded.reload().map_err(|error| error.to_string()));
+                followed.push(Followed { name, files: paths, reload, at_first });
+                Ok(Some(opened))
+            };
+        let data = certificates("tls", "", &config.tls, RPC_PROTOCOLS)?;
+        let admin = certificates("admin_tls", "admin_", &config.admin_tls, RPC_PROTOCOLS)?;
+        let of_callbacks = config.tls.clone().filter(|_| callbacks.is_some());
+        let of_callbacks = certificates("callback_tls", "", &of_callbacks, CALLBACK_PROTOCOLS)?;
         for Followed { name, .. } in &followed {
             metrics.credentials_followed(name);
         }
-        Ok(Self { access, data, admin, followed: followed.into() })
+        let callbacks = of_callbacks;
+        Ok(Self { access, data, admin, callbacks, followed: followed.into() })
     }
 
     /// Follows the files until `stopped` is cancelled.

@@ -73,6 +73,8 @@ pub struct Listeners {
     pub admin: Vec<Listener>,
     /// For metrics over HTTP.
     pub management: Option<TcpListener>,
+    /// For callbacks over HTTP/1.1.
+    pub callbacks: Option<Listener>,
     /// Bounds of all callers.
     pub(super) bounds: Arc<CallerBounds>,
 }
@@ -82,7 +84,8 @@ impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
         let access = &config.access;
         let admin_mode = access.admin_unix_socket_mode;
-        let count = config.listen.len() + config.admin_listen.len();
+        let callbacks = config.callback_listen.as_slice();
+        let count = config.listen.len() + config.admin_listen.len() + callbacks.len();
         Ok(Self {
             data: bind_all(&config.listen, access.unix_socket_mode, "data").await?,
             admin: bind_all(&config.admin_listen, admin_mode, "admin").await?,
@@ -90,6 +93,7 @@ impl Listeners {
                 Some(address) => Some(bind_tcp(address, "management").await?),
                 None => None,
             },
+            callbacks: bind_all(callbacks, access.unix_socket_mode, "callback").await?.pop(),
             bounds: CallerBounds::new(config, count),
         })
     }

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::callbacks::Callbacks;
 use crate::catalog;
 use crate::clock::{Clock, SteadyClock};
 use crate::config::{Config, Store};
@@ -33,6 +34,7 @@ use crate::redis;
 use crate::telemetry::{self, Metrics};
 use crate::webhook;
 
+mod callbacks;
 mod calls;
 mod clock_watch;
 mod closing;
@@ -42,6 +44,7 @@ mod descriptors;
 mod dispatch;
 mod event_tasks;
 mod group_types;
+mod head_timer;
 mod holds;
 mod keepalive;
 mod listen;
@@ -87,6 +90,9 @@ pub enum ServeError {
     /// The catalog, or the file of tokens, cannot be used.
     #[error(transparent)]
     File(#[from] LoadError),
+    /// The token of a callback cannot be read.
+    #[error("token_file of a callback: {0}")]
+    CallbackToken(String),
     /// Certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -165,7 +171,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
-    let credentials = Credentials::open(&config.access, &metrics)?;
+    let callbacks = open_callbacks(&config, &metrics)?;
+    let credentials = Credentials::open(&config.access, callbacks.as_deref(), &metrics)?;
     let (catalog, watch) = load_catalog(&config)?;
     let readiness = Readiness::new(metrics.clone(), config.store_tolerance).await;
     let stopped = CancellationToken::new();
@@ -175,6 +182,11 @@ pub async fn run(
     if let Some(listener) = listeners.management.take() {
         let probes = readiness.clone();
         servers.spawn(management::serve(listener, metrics.clone(), probes, stopped.clone()));
+    }
+    if let Some((listener, callbacks)) = listeners.callbacks.take().zip(callbacks.clone()) {
+        let (certificates, bounds) = (credentials.callbacks.clone(), listeners.bounds.clone());
+        let stopped = stopped.clone();
+        servers.spawn(callbacks::serve(listener, certificates, callbacks, bounds, stopped));
     }
     let mut shutdown = pin!(shutdown);
     let startup = async {
@@ -203,7 +215,8 @@ pub async fn run(
         }
     };
     readiness.answered().await;
-    let process = Process { config: &config, clock, metrics, credentials, readiness, stopped };
+    let config = &config;
+    let process = Process { config, clock, metrics, credentials, callbacks, readiness, stopped };
     let running = process.start(opened, catalog, watch, fallback, reload).await?;
     process.serve(running, &listeners, servers, shutdown).await
 }
@@ -214,6 +227,7 @@ struct Process<'a> {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     credentials: Credentials,
+    callbacks: Option<Arc<Callbacks>>,
     readiness: Arc<Readiness>,
     stopped: CancellationToken,
 }
@@ -241,7 +255,7 @@ impl Process<'_> {
     /// Starts everything behind the listeners.
     async fn start(
         &self,
-        Stores { ledger, directory, events, .. }: Stores,
+        Stores { ledger, directory, events, callback_notes }: Stores,
         catalog: Catalog,
         watch: Option<FileWatch<Catalog>>,
         fallback: Option<Arc<Fallback>>,
@@ -304,6 +318,7 @@ impl Process<'_> {
             let replaying = Replaying::start(&fallback, &engine);
             (fallback, replaying)
         });
+        self.callbacks.iter().for_each(|it| it.open(engine.clone(), callback_notes.clone()));
         let health = readiness.health();
         let routes = routes(config, health, engine, administration, events, access, stopped)?;
         info!(store = %config.store, catalog = in_force.version, "serving");
@@ -414,6 +429,18 @@ async fn open_journal(config: &Config) -> Result<Option<(Journal, Vec<Opened>)>,
         }
         _ => Ok(None),
     }
+}
+
+/// Creates the callbacks, if there is a listener for them.
+fn open_callbacks(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<Callbacks>>, ServeError> {
+    if config.callbacks.is_empty() {
+        return Ok(None);
+    }
+    let opened = Callbacks::new(&config.callbacks, metrics.clone());
+    opened.map(Some).map_err(ServeError::CallbackToken)
 }
 
 fn load_catalog(config: &Config) -> Result<(Catalog, Option<FileWatch<Catalog>>), LoadError> {

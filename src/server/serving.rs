@@ -55,10 +55,10 @@ const HTTP1_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Bounds of the callers of all listeners together.
 pub struct CallerBounds {
-    connections: Connections,
+    pub(super) connections: Connections,
     /// Most connections of each listener.
     connections_max: usize,
-    memory: Arc<MemoryBudget>,
+    pub(super) memory: Arc<MemoryBudget>,
     /// Names by which clients over HTTP/1.1 may name this machine.
     hosts: Arc<[String]>,
     log: ClosedLog,
@@ -76,6 +76,13 @@ impl CallerBounds {
             memory: MemoryBudget::new(connections.call_memory_bytes),
             log: ClosedLog::default(),
         })
+    }
+
+    /// Returns the places of one listener.
+    pub(super) fn places(&self) -> Arc<Places> {
+        let most = self.connections_max;
+        let per_peer_max = self.connections.per_peer_max.unwrap_or(most.div_ceil(2));
+        Places::new(most, per_peer_max)
     }
 }
 
@@ -125,9 +132,7 @@ impl Serving {
             .max_header_list_size(HEADER_MAX_BYTES)
             .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-        let most = bounds.connections_max;
-        let per_peer_max = bounds.connections.per_peer_max.unwrap_or(most.div_ceil(2));
-        let places = Places::new(most, per_peer_max);
+        let places = bounds.places();
         let (listener_routes, bounds) = (listener_routes.clone(), bounds.clone());
         Self { listener_routes, bounds, places, http, has_age, metrics }
     }

@@ -21,9 +21,10 @@ use crate::diagnostics::{LoadError, read_file};
 
 /// Longest time for a handshake: a distant and slow client needs less than one second.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// The protocols within TLS, the preferred one first.
-const HTTP2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
+/// Protocols within TLS of the listeners of RPCs, the preferred one first.
+pub(super) const RPC_PROTOCOLS: &[&[u8]] = &[b"h2", b"http/1.1"];
+/// Protocols within TLS of the callback listener.
+pub(super) const CALLBACK_PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
 
 /// Error of files that do not make an encrypted listener.
 #[derive(Debug, thiserror::Error)]
@@ -63,19 +64,25 @@ pub struct Certificates {
     /// Prefix of the settings: empty, or `admin_`.
     prefix: &'static str,
     files: TlsFiles,
+    /// Protocols within TLS, of which a client offers one, or none.
+    protocols: &'static [&'static [u8]],
     current: ArcSwap<ServerConfig>,
 }
 
 impl Certificates {
     /// Loads the files.
-    pub fn open(prefix: &'static str, files: TlsFiles) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(load(prefix, &files)?);
-        Ok(Self { prefix, files, current })
+    pub fn open(
+        prefix: &'static str,
+        files: TlsFiles,
+        protocols: &'static [&'static [u8]],
+    ) -> Result<Self, TlsError> {
+        let current = ArcSwap::from_pointee(load(prefix, &files, protocols)?);
+        Ok(Self { prefix, files, protocols, current })
     }
 
     /// Loads the files again, for new connections. If they are bad, the last good ones stay.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(load(self.prefix, &self.files)?));
+        self.current.store(Arc::new(load(self.prefix, &self.files, self.protocols)?));
         Ok(())
     }
 
@@ -115,7 +122,7 @@ fn proof(stream: &TlsStream<TcpStream>) -> Credential {
     Credential::Names(dns.chain(uris).collect())
 }
 
-fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn load(prefix: &str, files: &TlsFiles, protocols: &[&[u8]]) -> Result<ServerConfig, TlsError> {
     let setting = |name: &str| format!("{prefix}{name}");
     let chain = certificates(setting("tls_cert"), &files.certificate)?;
     let key = read(setting("tls_key"), &files.key)?;
@@ -149,7 +156,7 @@ fn load(prefix: &str, files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         },
         error => refused("tls_cert", &files.certificate, &error),
     })?;
-    config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     // A session that is resumed would not verify the client's certificate again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -14,7 +14,7 @@ use super::calls::CallMetrics;
 use super::exposition::{Exposition, prometheus_text};
 use super::operations::{Measure, Operations};
 use super::process::Process;
-use super::{Condition, panics};
+use super::{CallbackMetrics, Condition, panics};
 use crate::clock::Stopwatch;
 use crate::domain::decision::Mode;
 use crate::domain::event::{EventKind, StorePart};
@@ -96,6 +96,8 @@ impl HoldLabels {
 pub struct Metrics {
     /// Metrics of the sidecar's health.
     pub condition: Condition,
+    /// Metrics of callbacks.
+    pub callbacks: CallbackMetrics,
     registry: Registry,
     operations: Operations,
     calls: CallMetrics,
@@ -119,6 +121,7 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             condition: Condition::default(),
+            callbacks: CallbackMetrics::default(),
             registry: Registry::with_prefix("imquota"),
             operations: Operations::new(),
             calls: CallMetrics::new(),
@@ -184,6 +187,7 @@ impl Metrics {
         );
         self.register_events();
         self.condition.register(&mut self.registry);
+        self.callbacks.register(&mut self.registry);
         panics::register(&mut self.registry);
         self
     }

@@ -1,5 +1,6 @@
 //! Logs, metrics and traces.
 
+mod callbacks;
 mod calls;
 mod exposition;
 mod health_metrics;
@@ -12,6 +13,7 @@ mod process;
 mod replication;
 pub mod trace;
 
+pub use callbacks::CallbackMetrics;
 pub use calls::{CallMetrics, Protocol};
 pub use exposition::Exposition;
 pub use health_metrics::{Condition, Degraded, Replayed};

@@ -190,13 +190,18 @@ def series(expression: str) -> set[str]:
 
 @contextmanager
 def sidecar_with_everything(folder, redis: Redis):
-    """A sidecar with watched files and a webhook, which fails once."""
+    """A sidecar with watched files, callbacks, and a webhook, which fails once."""
     (folder / "tokens").write_text(f"ann viewer sha256:{'0' * 64}\n")
     (folder / "secret").write_bytes(SECRET)
+    (port,) = free_ports(1)
+    (folder / "settings.toml").write_text(
+        f'callback_listen = "127.0.0.1:{port}"\n[[callback]]\nprotocol = "openim"\n'
+        'path = "/openim/secret"\napp_id = "demo"\ndefault_group_type = "Public"\n')
     with Receiver() as receiver:
         receiver.answers = [500]
         settings = ["--admin-tokens-file", str(folder / "tokens"), "--webhook-url", receiver.url,
-                    "--webhook-secret-file", str(folder / "secret")]
+                    "--webhook-secret-file", str(folder / "secret"),
+                    "--config", str(folder / "settings.toml")]
         store = f"redis://127.0.0.1:{redis.port}/0"
         with Sidecar(*settings, store=store, management=True) as sidecar:
             yield sidecar

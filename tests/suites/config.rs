@@ -1,6 +1,7 @@
 //! The configuration: defaults and precedence; `refused` has the errors.
 
 mod access;
+mod callbacks;
 mod connections;
 mod redis;
 mod refused;
@@ -59,6 +60,8 @@ fn defaults() -> Config {
         access: AccessConfig::default(),
         management_listen: Some("127.0.0.1:9090".parse().expect("an address")),
         http_hosts: Vec::new(),
+        callback_listen: None,
+        callbacks: Vec::new(),
         catalog: None,
         unknown_app: UnknownApp::Trial,
         log_format: LogFormat::Text,
@@ -187,7 +190,9 @@ const LOWER: &[Row] = &[
 
 #[test]
 fn flags_win_over_the_environment_which_wins_over_the_file() {
-    let elsewhere = [&redis::KEYS[..], &access::KEYS, &connections::KEYS, &webhook::KEYS].concat();
+    let elsewhere =
+        [&redis::KEYS[..], &access::KEYS, &connections::KEYS, &webhook::KEYS, &callbacks::KEYS]
+            .concat();
     assert_eq!(BY_FLAG.len() + elsewhere.len(), SETTINGS.len());
     let is_elsewhere = |setting: &&Setting| elsewhere.contains(&setting.key);
     let settings = SETTINGS.iter().filter(|setting| !is_elsewhere(setting));

@@ -8,6 +8,7 @@
 mod access;
 mod agreed;
 mod callback_notes;
+mod callbacks;
 mod catalog;
 mod clock;
 mod concurrency;

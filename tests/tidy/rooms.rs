@@ -114,8 +114,24 @@ const ROOMS: &[Room] = &[
         forbidden: &["::embedded", "ledger::memory", "tonic", "prost", "redb", "redis"],
     },
     Room {
+        name: "callbacks",
+        uses: &["access", "clock", "domain", "engine", "input_file", "ledger", "telemetry"],
+        forbidden: &["::embedded", "ledger::memory", "tonic", "prost", "redb", "redis"],
+    },
+    Room {
         name: "config",
-        uses: &["access", "diagnostics", "engine", "input_file", "redis", "telemetry", "webhook"],
+        uses: &[
+            "access",
+            "callbacks",
+            "catalog",
+            "diagnostics",
+            "domain",
+            "engine",
+            "input_file",
+            "redis",
+            "telemetry",
+            "webhook",
+        ],
         forbidden: &["::embedded", "ledger::memory", "tonic", "prost", "redb"],
     },
     Room {
@@ -146,6 +162,7 @@ const ROOMS: &[Room] = &[
         name: "server",
         uses: &[
             "access",
+            "callbacks",
             "catalog",
             "clock",
             "config",

@@ -44,7 +44,7 @@ TREES = r"(?:src|tests|docs|deploy|proto|benches|fuzz|examples|\.ci)"
 RUN = {"sh", "sh serve", "python"}
 KINDS = RUN | {"sh template", "text", "json", "yaml", "rust", "js", "go"}
 README_LINES_MAX = 150
-DATA, ADMIN, MANAGEMENT, REDIS = "50051", "50052", "9090", "6379"
+DATA, ADMIN, CALLBACKS, MANAGEMENT, REDIS = "50051", "50052", "50053", "9090", "6379"
 FIRST_SIDECAR = "imquota serve --store memory"
 SERVES_WITHIN_S = 60
 BLOCK_TIMEOUT_S = 300
@@ -100,7 +100,8 @@ class Reader:
         self._folder = folder
         self._log = folder / "sidecar.log"
         self._process = None
-        self._ports = dict(zip((DATA, ADMIN, MANAGEMENT, REDIS), map(str, free_ports(4))))
+        defaults = (DATA, ADMIN, CALLBACKS, MANAGEMENT, REDIS)
+        self._ports = dict(zip(defaults, map(str, free_ports(len(defaults)))))
         commands = folder / "bin"
         commands.mkdir()
         (commands / "imquota").symlink_to(Path(binary()).resolve())
