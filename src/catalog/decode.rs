@@ -78,6 +78,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         None => Some(HoldRules::default()),
     };
     let im_codes = section(&root, "im_codes", im_codes::im_codes);
+    let im_code_sets = im_codes::sets(&root);
     let types = root
         .required("group_types")
         .and_then(|value| value.tables(1..=GROUP_TYPES_MAX))
@@ -108,6 +109,7 @@ pub(super) fn catalog(document: &Document<'_>) -> Option<Catalog> {
         batch: batch?,
         im_codes: ImCodes {
             by_type: codes_of_types.into_iter().collect::<Option<Vec<_>>>()?.concat(),
+            sets: im_code_sets?,
             ..im_codes?
         },
     })

@@ -1,12 +1,16 @@
-//! Reads the IM codes of a catalog: those of reasons, of batches, and of reasons for group types.
+//! Reads the IM codes of a catalog: those of reasons, of batches, of reasons for group types, and
+//! the sets that apps can choose.
 
+use super::decode::Names;
 use crate::diagnostics::toml::{Table, Value};
 use crate::domain::id::Name;
-use crate::domain::im_code::{IM_NAME_MAX_BYTES, ImCode, ImCodeOfType, ImCodes};
+use crate::domain::im_code::{IM_NAME_MAX_BYTES, ImCode, ImCodeOfType, ImCodeSet, ImCodes};
 use crate::domain::limits::{ImCodeKey, REASONS, Reason};
 
 /// The greatest number of a code.
 const NUMBER_MAX: i64 = 999_999;
+/// Most sets of a catalog.
+const SETS_MAX: usize = 32;
 /// The reasons whose denials name the group's type, with their keys.
 const OF_TYPE: [(&str, Reason); 4] = [
     ("groups_per_app", Reason::GroupsPerApp),
@@ -41,6 +45,7 @@ pub(super) fn im_codes(table: &Table<'_>) -> Option<ImCodes> {
     Some(ImCodes {
         by_reason,
         by_type: Vec::new(),
+        sets: Vec::new(),
         batch_of_accounts: batch_of_accounts?,
         batch_of_members: batch_of_members?,
     })
@@ -60,6 +65,34 @@ pub(super) fn of_type(group_type: &Table<'_>) -> Option<Vec<ImCodeOfType>> {
         .collect();
     table.finish();
     read.into_iter().collect()
+}
+
+/// Reads the optional sets that apps can choose: codes by the labels of their reasons.
+pub(super) fn sets(root: &Table<'_>) -> Option<Vec<ImCodeSet>> {
+    let Some(value) = root.optional("im_code_sets") else { return Some(Vec::new()) };
+    let tables = value.tables(1..=SETS_MAX)?;
+    let names = Names::of(&tables, "name");
+    let read: Vec<_> = tables.into_iter().map(codes_of_set).collect();
+    let read = read.into_iter().collect::<Option<Vec<_>>>()?;
+    let sets = names.known.into_iter().zip(read);
+    names.complete.then(|| sets.map(|(name, codes)| ImCodeSet { name, codes }).collect())
+}
+
+fn codes_of_set(set: Table<'_>) -> Option<Vec<(Reason, ImCode)>> {
+    // Problems of the name were reported with the names of all sets.
+    let (_, section) = (set.optional("name"), set.required("codes"));
+    set.finish();
+    let section = section?;
+    let table = section.table()?;
+    let read: Vec<_> = Reason::ALL
+        .into_iter()
+        .filter_map(|reason| Some((reason, code(&table.optional(reason.row().label)?))))
+        .collect();
+    table.finish();
+    if read.is_empty() {
+        section.problem("must have the code of a reason");
+    }
+    read.into_iter().map(|(reason, code)| Some((reason, code?))).collect()
 }
 
 /// Reads a number that must be there.

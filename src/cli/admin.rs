@@ -193,6 +193,18 @@ Example:
         /// Days, from the catalog's free days (7; not charged) to its maximum (360)
         days: u32,
     },
+    /// Change an app's name for people, its note or its set of IM codes.
+    ///
+    /// A detail that is not given stays as it is; an empty text removes it.
+    #[command(after_help = "\
+Example:
+  imquota admin update-app demo --display-name Acme --note contract-7")]
+    UpdateApp {
+        #[command(flatten)]
+        of: Target,
+        #[command(flatten)]
+        details: Details,
+    },
     /// Sell an add-on.
     #[command(after_help = "\
 Example:
@@ -233,21 +245,43 @@ Example:
 
 #[derive(Debug, Clone, Args)]
 struct ChangeArgs {
-    /// The app
-    app: String,
-    /// Idempotency key of the request, also of the up to 3 retries of this command; 1-64 printable
-    /// characters [default: random]
-    #[arg(long, value_name = "ID")]
-    request_id: Option<String>,
+    #[command(flatten)]
+    target: Target,
     /// Time from which the change applies, such as 2019-02-12T09:30:00+08:00; requires the role
     /// owner [default: now]
     #[arg(long, value_name = "TIME", value_parser = super::inspect::instant)]
     effective_at: Option<Timestamp>,
 }
 
+#[derive(Debug, Clone, Args)]
+struct Target {
+    /// The app
+    app: String,
+    /// Idempotency key of the request, also of the up to 3 retries of this command; 1-64 printable
+    /// characters [default: random]
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+struct Details {
+    /// The name for people, such as the customer's; up to 200 bytes
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// A note for people; up to 1000 bytes
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// The set of IM codes for the app's denials, one of the catalog's `im_code_sets`
+    #[arg(long, value_name = "NAME")]
+    im_code_set: Option<String>,
+}
+
 impl AppChange {
-    fn of(&mut self) -> &mut ChangeArgs {
+    /// Returns what every change has: the app and the request, and the time from which it applies.
+    fn of(&mut self) -> (&mut Target, Option<Timestamp>) {
         match self {
+            Self::UpdateApp { of, .. } => (of, None),
             Self::CreateApp { of }
             | Self::PurchaseEdition { of, .. }
             | Self::RenewEdition { of, .. }
@@ -256,7 +290,7 @@ impl AppChange {
             | Self::ExchangeAddOn { of, .. }
             | Self::SetMessageRetention { of, .. }
             | Self::GrantAddOn { of, .. }
-            | Self::GrantLimit { of, .. } => of,
+            | Self::GrantLimit { of, .. } => (&mut of.target, of.effective_at),
         }
     }
 }
@@ -294,7 +328,7 @@ pub async fn run(args: Admin) -> Result<Exit, Error> {
         }
         AdminCommand::Change(change) => change,
     };
-    let (request_id, how) = match &mut change.of().request_id {
+    let (request_id, how) = match &mut change.of().0.request_id {
         Some(given) => (given.clone(), "keep"),
         absent @ None => (absent.insert(random_id()?).clone(), "add"),
     };
@@ -348,10 +382,9 @@ async fn accept_store(
 async fn apply(to: &AdminAddress, flags: CallFlags, mut change: AppChange) -> Result<Exit, Error> {
     let session = Session::open(to.target()?, flags).await?;
     let mut client = AdminServiceClient::new(session.channel());
-    let of = change.of();
+    let (of, effective_at) = change.of();
     let app_id = std::mem::take(&mut of.app);
     let request_id = of.request_id.take().unwrap_or_default();
-    let effective_at = of.effective_at.take();
     let head = Head { app_id, request_id, effective_at };
     match change {
         AppChange::CreateApp { .. } => {
@@ -386,6 +419,12 @@ async fn apply(to: &AdminAddress, flags: CallFlags, mut change: AppChange) -> Re
             let Head { app_id, request_id, effective_at } = head;
             let request = pb::SetMessageRetentionRequest { app_id, request_id, days, effective_at };
             session.finish(client.set_message_retention(session.request(request)).await)
+        }
+        AppChange::UpdateApp { details: Details { display_name, note, im_code_set }, .. } => {
+            let Head { app_id, request_id, .. } = head;
+            let request =
+                pb::UpdateAppRequest { app_id, request_id, display_name, note, im_code_set };
+            session.finish(client.update_app(session.request(request)).await)
         }
         AppChange::GrantAddOn { add_on, term, price, .. } => {
             let request = session.request(head.grant_add_on(add_on, &term, &price));

@@ -81,7 +81,8 @@ impl AuditChange {
                     .then(|| Self::Repaired { differences: found(&differences) })
             }
             Action::FactsLost => LostEnd::of(event).map(Self::FactsLost),
-            Action::TrackChanges
+            Action::UpdateApp
+            | Action::TrackChanges
             | Action::ActivateCatalog
             | Action::AcceptStore
             | Action::RetryJournalEntry

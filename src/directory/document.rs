@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::agreed_codec::{self, StoredAgreed};
+use super::details_codec::StoredDetails;
 use super::selling_codec::{StoredConditions, is_default};
 use super::terms_codec::{self, StoredTerms};
 use super::{AppRecord, DirectoryError};
@@ -30,6 +31,8 @@ struct StoredApp {
     refunds: Vec<StoredRefund>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     retentions: Vec<StoredRetention>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    details: Vec<StoredDetails>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     billed_since: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +105,7 @@ pub fn encode(record: &AppRecord) -> Vec<u8> {
         purchases,
         refunds: record.sales.refunds.iter().map(store_refund).collect(),
         retentions: record.retentions.iter().map(store_retention).collect(),
+        details: record.details.iter().map(StoredDetails::from).collect(),
         billed_since: Some(record.billed_since.to_string()),
         closed_through: record.closed_through.map(|month| month.to_string()),
         terms: terms.iter().map(|terms| terms_codec::store(terms)).collect(),
@@ -229,6 +233,7 @@ fn load(stored: StoredApp, items: Vec<Item>) -> Result<AppRecord, InvalidId> {
             refunds: stored.refunds.into_iter().map(load_refund).collect::<Result<_, _>>()?,
         },
         retentions: stored.retentions.into_iter().map(load_retention).collect::<Result<_, _>>()?,
+        details: stored.details.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         // The default for records from before metering; the time zone of that month has little
         // effect.
         billed_since: Month::of(Day::of_utc(Timestamp::from_millis(stored.created_at_ms))),
@@ -275,6 +280,7 @@ fn load_purchase((stored, item): (StoredPurchase, Item)) -> Result<Purchase, Inv
 mod tests {
     use super::*;
     use crate::domain::agreed::AgreedLimit;
+    use crate::domain::app_details::{DetailsChange, DetailsUpdate};
     use crate::domain::calendar::LastDay;
     use crate::domain::limit::{Limit, LimitId};
     use crate::domain::selling::{Conditions, FeeRule};
@@ -342,6 +348,7 @@ mod tests {
                 days: 30,
                 at: Timestamp::from_millis(1_549_900_800_003),
             }],
+            details: Vec::new(),
             billed_since: "2019-01".parse().expect("a month"),
             closed_through: Some("2019-03".parse().expect("a month")),
         }
@@ -395,6 +402,24 @@ mod tests {
         record.sales.refunds[0].used = Some(DaysUsed { days: 28, days_used: 3 });
         let at = r#""in_full":false,"at_ms":1549900800002"#;
         let golden = GOLDEN.replace(at, &format!(r#"{at},"days":28,"days_used":3"#));
+        assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
+        assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
+    }
+
+    #[test]
+    fn changes_of_details_are_stored_without_what_they_left_as_it_was() {
+        let mut record = record();
+        let change = |id: &str, update| DetailsChange {
+            request_id: RequestId::try_from(id).expect("an id"),
+            update,
+            at: Timestamp::from_millis(1_549_900_800_004),
+        };
+        let (name, set) = (Some("Acme 有限".to_owned()), Some("chat-v2".to_owned()));
+        let first = DetailsUpdate { display_name: name, note: None, im_code_set: set };
+        let second = DetailsUpdate { note: Some(String::new()), ..DetailsUpdate::default() };
+        record.details = vec![change("r7", first), change("r8", second)];
+        let stored = r#""details":[{"request_id":"r7","at_ms":1549900800004,"display_name":"Acme 有限","im_code_set":"chat-v2"},{"request_id":"r8","at_ms":1549900800004,"note":""}],"billed_since""#;
+        let golden = GOLDEN.replace("\"billed_since\"", stored);
         assert_eq!(String::from_utf8(encode(&record)).expect("text"), golden);
         assert_eq!(decode("1400000000", golden.as_bytes()), Ok(record));
     }

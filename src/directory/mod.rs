@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use self::audit_change::{parse, to_text};
+use crate::domain::app_details::DetailsChange;
 use crate::domain::audit::{Action, Actor, Entry, Event, Head};
 use crate::domain::billing::RetentionChange;
 use crate::domain::clock_guard::{AcceptedClock, ClockRefusal};
@@ -27,6 +28,7 @@ mod agreed_codec;
 pub mod audit_change;
 mod audit_codec;
 pub mod catalog_codec;
+mod details_codec;
 pub mod document;
 pub mod embedded;
 mod metering_codec;
@@ -49,6 +51,9 @@ pub const PURCHASES_MAX: usize = 10_000;
 /// The highest number of changes of the retention of one app: one a month for eight hundred years.
 pub const RETENTIONS_MAX: usize = 10_000;
 
+/// The highest number of changes of an app's details, which the record keeps.
+pub const DETAILS_CHANGES_MAX: usize = 1_000;
+
 /// An app and its purchases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppRecord {
@@ -64,6 +69,8 @@ pub struct AppRecord {
     pub sales: Sales,
     /// The retention of messages, in the order of the changes.
     pub retentions: Vec<RetentionChange>,
+    /// The changes of its details, in their order.
+    pub details: Vec<DetailsChange>,
     /// The month of its first statement: the one in which it was registered, even if the
     /// registration was backdated.
     pub billed_since: Month,

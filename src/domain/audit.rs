@@ -48,6 +48,8 @@ pub enum Action {
     ExchangeAddOn,
     /// Sets the retention of messages.
     SetMessageRetention,
+    /// Changes the details of an app.
+    UpdateApp,
     /// Tracks changes of facts.
     TrackChanges,
     /// Compares or repairs facts.
@@ -74,7 +76,7 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::CreateApp,
         Self::PurchaseEdition,
         Self::RenewEdition,
@@ -84,6 +86,7 @@ impl Action {
         Self::ChangeEdition,
         Self::ExchangeAddOn,
         Self::SetMessageRetention,
+        Self::UpdateApp,
         Self::TrackChanges,
         Self::Reconcile,
         Self::ActivateCatalog,
@@ -116,6 +119,7 @@ impl Action {
             Self::ChangeEdition => "ChangeEdition",
             Self::ExchangeAddOn => "ExchangeAddOn",
             Self::SetMessageRetention => "SetMessageRetention",
+            Self::UpdateApp => "UpdateApp",
             Self::TrackChanges => "TrackChanges",
             Self::Reconcile => "Reconcile",
             Self::ActivateCatalog => "ActivateCatalog",

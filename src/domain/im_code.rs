@@ -17,6 +17,15 @@ pub struct ImCode {
     pub name: Option<Name>,
 }
 
+/// Codes of denials for the apps that chose this set, in place of those of all apps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImCodeSet {
+    /// Its name.
+    pub name: Name,
+    /// The codes of reasons that it has.
+    pub codes: Vec<(Reason, ImCode)>,
+}
+
 /// Codes of a catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImCodes {
@@ -24,6 +33,8 @@ pub struct ImCodes {
     pub by_reason: [ImCode; Reason::ALL.len()],
     /// Codes for groups of certain types, in place of those of their reasons.
     pub by_type: Vec<ImCodeOfType>,
+    /// Sets that an app can choose, which come before all of these.
+    pub sets: Vec<ImCodeSet>,
     /// Too many accounts in one call.
     pub batch_of_accounts: ImCode,
     /// Too many group members in one call.
@@ -47,10 +58,27 @@ impl From<i32> for ImCode {
     }
 }
 
-impl Catalog {
-    /// Returns the IM code of a denial; `group_type` is the group's type, if there is one.
+impl ImCodes {
+    /// Returns the set with that name.
     #[must_use]
-    pub fn im_code(&self, reason: Reason, group_type: Option<&str>) -> ImCode {
+    pub fn set(&self, name: &str) -> Option<&ImCodeSet> {
+        self.sets.iter().find(|set| set.name.as_str() == name)
+    }
+
+    fn of_set(&self, name: &str, reason: Reason) -> Option<&ImCode> {
+        let codes = &self.set(name)?.codes;
+        codes.iter().find(|(of, _)| *of == reason).map(|(_, code)| code)
+    }
+}
+
+impl Catalog {
+    /// Returns the IM code of a denial. `group_type` is the group's type, if there is one; `set` is
+    /// the app's set. A set that this catalog lacks counts as none.
+    #[must_use]
+    pub fn im_code(&self, reason: Reason, group_type: Option<&str>, set: Option<&str>) -> ImCode {
+        if let Some(code) = set.and_then(|name| self.im_codes.of_set(name, reason)) {
+            return code.clone();
+        }
         let is_meant =
             |it: &&ImCodeOfType| it.reason == reason && group_type == Some(it.group_type.as_str());
         if let Some(own) = self.im_codes.by_type.iter().find(is_meant) {

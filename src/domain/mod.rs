@@ -18,6 +18,7 @@
 //! [`text`] (formatting of bytes and money).
 
 pub mod agreed;
+pub mod app_details;
 pub mod audit;
 pub mod billing;
 pub mod bounds;

@@ -22,6 +22,8 @@ pub struct Limits {
     pub add_ons: Vec<Name>,
     /// Limits set by edition and add-ons, or agreed instead.
     pub sold: Vec<(LimitId, Bound)>,
+    /// The set of IM codes that the app has chosen, by its name in the catalog.
+    pub im_code_set: Option<Name>,
 }
 
 /// Limits that apply until an instant.
@@ -108,6 +110,7 @@ impl Limits {
             edition: name,
             state,
             add_ons: Vec::new(),
+            im_code_set: None,
             sold: edition
                 .limits
                 .iter()
@@ -158,7 +161,7 @@ impl Limits {
     /// Returns the limits of a stopped edition that no catalog describes: none.
     fn stopped_without(edition: Name) -> Self {
         let state = ServiceState::Stopped;
-        Self { edition, state, add_ons: Vec::new(), sold: Vec::new() }
+        Self { edition, state, add_ons: Vec::new(), sold: Vec::new(), im_code_set: None }
     }
 
     /// Applies an add-on. Add-ons of one kind do not stack: the highest counts, and only if it
@@ -240,6 +243,15 @@ impl Schedule {
             segments.push(Segment { until: Timestamp::MAX, limits });
         }
         Ok(Self { segments })
+    }
+
+    /// Returns the schedule with IM codes of that set, for all time.
+    #[must_use]
+    pub fn with_im_codes(mut self, set: Option<&Name>) -> Self {
+        for segment in &mut self.segments {
+            segment.limits.im_code_set = set.cloned();
+        }
+        self
     }
 
     /// Returns the segments, in order.

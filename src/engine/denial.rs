@@ -31,7 +31,9 @@ pub(super) fn complete(
     let ItemResult { outcome, violations } = result;
     let denial = |violation: &Violation| {
         let offered = |limits| upgrades(catalog, limits, violation, &violations);
-        Denial::new(catalog, violation.clone(), limits.map(offered).unwrap_or_default())
+        let set = limits.and_then(|limits| limits.im_code_set.as_ref());
+        let upgrades = limits.map(offered).unwrap_or_default();
+        Denial::new(catalog, violation.clone(), set, upgrades)
     };
     ItemResult { outcome, violations: violations.iter().map(denial).collect() }
 }
@@ -42,10 +44,15 @@ pub(super) fn outcome_and_reason(result: &ItemResult<Denial>) -> (Outcome, Optio
 }
 
 impl Denial {
-    fn new(catalog: &Catalog, violation: Violation, upgrades: Vec<Upgrade>) -> Self {
+    fn new(
+        catalog: &Catalog,
+        violation: Violation,
+        im_code_set: Option<&Name>,
+        upgrades: Vec<Upgrade>,
+    ) -> Self {
         let group_type = violation.group_type.as_ref().map(Name::as_str);
         Self {
-            im_code: catalog.im_code(violation.reason, group_type),
+            im_code: catalog.im_code(violation.reason, group_type, im_code_set.map(Name::as_str)),
             message: sentence(&violation),
             upgrades,
             violation,

@@ -71,6 +71,8 @@ fn admin_reason(error: &AdminError) -> ErrorReason {
         AdminError::RequestIdReused { .. } => ErrorReason::RequestIdReused,
         AdminError::TooManyPurchases(_) => ErrorReason::TooManyPurchases,
         AdminError::TooManyRetentions(_) => ErrorReason::TooManyRetentions,
+        AdminError::TooManyUpdates(_) => ErrorReason::TooManyUpdates,
+        AdminError::UnknownImCodeSet { .. } => ErrorReason::UnknownImCodeSet,
         AdminError::NotBegun { .. } => ErrorReason::MonthNotBegun,
         AdminError::BeforeApp { .. } => ErrorReason::MonthBeforeApp,
         AdminError::FiguresGone(_) => ErrorReason::FiguresGone,
@@ -186,6 +188,7 @@ fn bad_field(error: &AdminError) -> Option<&'static str> {
         AdminError::UnknownCatalog { .. } => Some("version"),
         AdminError::UnknownContent(..) | AdminError::SeveralCatalogs { .. } => Some("content_hash"),
         AdminError::PageTokenBeyondEnd { .. } => Some("page_token"),
+        AdminError::UnknownImCodeSet { .. } => Some("im_code_set"),
         _ => None,
     }
 }

@@ -56,6 +56,7 @@ reasons! {
     BatchTooLarge = "BATCH_TOO_LARGE": InvalidArgument;
     HoldDiffers = "HOLD_DIFFERS": InvalidArgument;
     UnknownEdition = "UNKNOWN_EDITION": InvalidArgument;
+    UnknownImCodeSet = "UNKNOWN_IM_CODE_SET": InvalidArgument;
     UnknownAddOn = "UNKNOWN_ADD_ON": InvalidArgument;
     UnknownLimit = "UNKNOWN_LIMIT": InvalidArgument;
     UnknownPurchase = "UNKNOWN_PURCHASE": InvalidArgument;
@@ -112,6 +113,7 @@ reasons! {
     TooManyPurchases = "TOO_MANY_PURCHASES": FailedPrecondition;
     TooManyAgreedLimits = "TOO_MANY_AGREED_LIMITS": FailedPrecondition;
     TooManyRetentions = "TOO_MANY_RETENTIONS": FailedPrecondition;
+    TooManyUpdates = "TOO_MANY_UPDATES": FailedPrecondition;
     FiguresGone = "FIGURES_GONE": FailedPrecondition;
     RecordedNotInForce = "RECORDED_NOT_IN_FORCE": Unavailable;
     RecordedNotShown = "RECORDED_NOT_SHOWN": FailedPrecondition;

@@ -37,6 +37,9 @@ struct StoredSegment {
     /// unknown fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     groups_allowance: Option<u64>,
+    /// Earlier versions ignore it, and answer with the codes of all apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    im_code_set: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +92,7 @@ fn store_segment(segment: &Segment) -> StoredSegment {
         sold: store(sold),
         more: store(more),
         groups_allowance: limits.sold(&ALLOWANCE).and_then(|bound| bound.limit.finite()),
+        im_code_set: limits.im_code_set.as_ref().map(Name::to_string),
     }
 }
 
@@ -160,6 +164,7 @@ fn load_segment(stored: StoredSegment) -> Result<Segment, String> {
             StoredState::Stopped => ServiceState::Stopped,
         },
         add_ons: stored.add_ons.iter().map(|name| name.as_str().into()).collect(),
+        im_code_set: stored.im_code_set.as_deref().map(Name::from),
     };
     limits.sort();
     Ok(Segment { until: stored.until.map_or(Timestamp::MAX, Timestamp::from_millis), limits })
@@ -194,6 +199,7 @@ mod tests {
             Segment {
                 until: Timestamp::from_millis(1_552_233_600_000),
                 limits: Limits {
+                    im_code_set: None,
                     edition: edition.clone(),
                     state: ServiceState::Active,
                     add_ons: vec![add_on],
@@ -207,6 +213,7 @@ mod tests {
             Segment {
                 until: Timestamp::MAX,
                 limits: Limits {
+                    im_code_set: None,
                     edition: edition.clone(),
                     state: ServiceState::Stopped,
                     add_ons: vec![],
@@ -226,6 +233,7 @@ mod tests {
     #[test]
     fn the_free_number_of_groups_is_in_a_field_that_earlier_versions_ignore() {
         let limits = Limits {
+            im_code_set: None,
             edition: "trial".into(),
             state: ServiceState::Active,
             add_ons: vec![],
@@ -259,6 +267,7 @@ mod tests {
         let edition = |limit| Bound { limit, source: Source::Edition("pro".into()) };
         let raised = Bound { limit: Limit::Finite(9), source: Source::AddOn("more".into()) };
         let limits = Limits {
+            im_code_set: None,
             edition: "pro".into(),
             state: ServiceState::Grace,
             add_ons: vec!["more".into()],
@@ -287,6 +296,7 @@ mod tests {
             source: Source::Agreed(RequestId::try_from("order-7").expect("an id")),
         };
         let limits = Limits {
+            im_code_set: None,
             edition: "pro".into(),
             state: ServiceState::Active,
             add_ons: vec![],

@@ -315,7 +315,8 @@ async fn small_limits_in_redis_agree_with_the_model() {
     let clock = MovedClock::new();
     let server = Server::start_with_clock(&[], &clock);
     let url = format!("redis://{}/0", server.address());
-    let coverage = small_limits_over_redis(Place::Redis(url), &clock, 2_000, seed(4)).await;
+    let coverage =
+        Box::pin(small_limits_over_redis(Place::Redis(url), &clock, 2_000, seed(4))).await;
     coverage.require(seed(4), OVER_REDIS);
     coverage.require(seed(4), HOLDS);
 }
@@ -325,7 +326,7 @@ async fn small_limits_in_redis_agree_with_the_model_in_coalesced_calls() {
     let clock = MovedClock::new();
     let server = Server::start_with_clock(&[], &clock);
     let place = Place::Coalesced(format!("redis://{}/0", server.address()));
-    let coverage = small_limits_over_redis(place, &clock, 2_000, seed(7)).await;
+    let coverage = Box::pin(small_limits_over_redis(place, &clock, 2_000, seed(7))).await;
     coverage.require(seed(7), OVER_REDIS);
     coverage.require(seed(7), HOLDS);
 }
@@ -334,7 +335,8 @@ async fn small_limits_in_redis_agree_with_the_model_in_coalesced_calls() {
 async fn small_limits_under_sentinels_agree_with_the_model() {
     let clock = MovedClock::new();
     let servers = Sentinels::start_with_clock(&clock);
-    let coverage = small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(5)).await;
+    let coverage =
+        Box::pin(small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(5))).await;
     coverage.require(seed(5), OVER_MANY_SERVERS);
 }
 
@@ -343,7 +345,7 @@ async fn small_limits_in_a_cluster_agree_with_the_model() {
     let clock = MovedClock::new();
     let servers = Cluster::start_with_clock(&clock);
     let coverage =
-        small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(26)).await;
+        Box::pin(small_limits_over_redis(Place::Redis(servers.url()), &clock, 600, seed(26))).await;
     coverage.require(seed(26), OVER_MANY_SERVERS);
 }
 

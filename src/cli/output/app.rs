@@ -29,6 +29,7 @@ macro_rules! reports {
 reports! {
     CreateAppResponse;
     GetAppResponse;
+    UpdateAppResponse;
     PurchaseEditionResponse with purchase;
     RenewEditionResponse with purchase;
     GrantAddOnResponse with purchase;
@@ -178,6 +179,13 @@ fn head(app: &App, style: Style) -> Table {
     let mut table = Table::new(["APP", &app.app_id]);
     let mut line =
         |name: &str, cell: Cell| table.row([Cell::new(name).coloured(Colour::Dim), cell]);
+    for (name, text) in
+        [("name", &app.display_name), ("note", &app.note), ("IM codes", &app.im_code_set)]
+    {
+        if !text.is_empty() {
+            line(name, Cell::new(text));
+        }
+    }
     line("created", Cell::new(style.instant(app.created_at.as_ref())));
     if let Some(entitlement) = &app.entitlement {
         let (state, colour) = state(entitlement);
@@ -303,6 +311,7 @@ mod tests {
             entitlement: Some(entitlement),
             timeline: Vec::new(),
             pending: false,
+            ..App::default()
         }
     }
 

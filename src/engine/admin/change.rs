@@ -8,6 +8,7 @@ use super::AdminError;
 use crate::directory::AppRecord;
 use crate::directory::audit_change::{RetentionRequest, to_text};
 use crate::domain::agreed::{AgreedLimit, AgreedOrder};
+use crate::domain::app_details::DetailsUpdate;
 use crate::domain::audit::Action;
 use crate::domain::calendar::{Day, Zone};
 use crate::domain::exchange::{ExchangeOrder, Exchanged};
@@ -54,6 +55,8 @@ pub enum ChangeKind {
         /// Number of days.
         days: u32,
     },
+    /// Change details.
+    Update(DetailsUpdate),
 }
 
 /// Result of a change.
@@ -69,6 +72,8 @@ pub enum ChangeResult {
     Exchange(usize),
     /// A change of the retention, by its index.
     Retention(usize),
+    /// A change of the details, by its index.
+    Details(usize),
 }
 
 /// A field in which a retried request differs from the original one.
@@ -106,6 +111,7 @@ impl Change {
                 Action::ExchangeAddOn
             }
             ChangeKind::SetRetention { .. } => Action::SetMessageRetention,
+            ChangeKind::Update(_) => Action::UpdateApp,
         }
     }
 
@@ -131,6 +137,7 @@ impl Change {
             ChangeKind::SetRetention { days } => {
                 return to_text(&RetentionRequest { days: *days, effective_at });
             }
+            ChangeKind::Update(update) => details_request(update),
         };
         if let Some(at) = effective_at {
             request["effective_at"] = at.into();
@@ -181,6 +188,13 @@ impl Change {
             }
             (ChangeKind::SetRetention { days }, ChangeResult::Retention(index)) => {
                 compare("days", &record.retentions[index].days.to_string(), &days.to_string());
+            }
+            (ChangeKind::Update(update), ChangeResult::Details(index)) => {
+                let before = &record.details[index].update;
+                let both = details(before).into_iter().zip(details(update));
+                for ((field, before), (_, now)) in both {
+                    compare(field, &detail(before), &detail(now));
+                }
             }
             (ChangeKind::Exchange(order), ChangeResult::Exchange(index)) => {
                 let made = &sales.purchases[index];
@@ -254,6 +268,10 @@ fn used_for(record: &AppRecord, id: &RequestId) -> Option<(ChangeResult, Timesta
         let used_for = format!("a retention of {} days", change.days);
         return Some((ChangeResult::Retention(index), change.at, used_for));
     }
+    if let Some(index) = record.details.iter().position(|change| change.request_id == *id) {
+        let at = record.details[index].at;
+        return Some((ChangeResult::Details(index), at, "a change of details".to_owned()));
+    }
     let index = sales.refunds.iter().position(|refund| refund.request_id == *id)?;
     let refund = &sales.refunds[index];
     let of = &sales.purchases[refund.purchase].request_id;
@@ -300,6 +318,32 @@ fn limit_request(order: &AgreedOrder, months: u32) -> serde_json::Value {
         None => request["months"] = months.into(),
     }
     request
+}
+
+/// Returns a change of details as JSON.
+fn details_request(update: &DetailsUpdate) -> serde_json::Value {
+    let mut request = json!({});
+    for (field, text) in details(update) {
+        if let Some(text) = text {
+            request[field] = text.as_str().into();
+        }
+    }
+    request
+}
+
+/// Returns the details of an update by the names of their fields.
+fn details(update: &DetailsUpdate) -> [(&'static str, Option<&String>); 3] {
+    let DetailsUpdate { display_name, note, im_code_set } = update;
+    [
+        ("display_name", display_name.as_ref()),
+        ("im_code_set", im_code_set.as_ref()),
+        ("note", note.as_ref()),
+    ]
+}
+
+/// Formats a detail for the comparison of two requests.
+fn detail(text: Option<&String>) -> String {
+    text.map_or_else(|| "not set".to_owned(), |text| format!("\"{text}\""))
 }
 
 /// Formats an agreed price for the comparison of two requests.

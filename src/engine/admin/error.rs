@@ -3,7 +3,8 @@
 use super::change::{self, Difference};
 use super::overrun_scan::SCAN_MINUTES;
 use crate::directory::{
-    CATALOGS_MAX, CATALOGS_MAX_BYTES, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX,
+    CATALOGS_MAX, CATALOGS_MAX_BYTES, DETAILS_CHANGES_MAX, DirectoryError, LostEnd, PURCHASES_MAX,
+    RETENTIONS_MAX,
 };
 use crate::domain::currency::Currency;
 use crate::domain::id::{AppId, Name, RequestId};
@@ -11,6 +12,7 @@ use crate::domain::metering::FIGURES_DAYS_KEPT;
 use crate::domain::month::Month;
 use crate::domain::purchase::Refusal;
 use crate::domain::schedule::MissingItem;
+use crate::domain::text::quoted_names;
 use crate::ledger::LedgerError;
 
 /// Reason why a change was not made, or not completed.
@@ -42,6 +44,20 @@ pub enum AdminError {
     /// The retention was changed as often as a record may hold.
     #[error("app \"{0}\" has had {RETENTIONS_MAX} changes of its retention, which is the most")]
     TooManyRetentions(AppId),
+    /// The details were changed as often as a record may hold.
+    #[error("app \"{0}\" has had {DETAILS_CHANGES_MAX} changes of its details, which is the most")]
+    TooManyUpdates(AppId),
+    /// The catalog has no such set of IM codes.
+    #[error("the catalog has no set of IM codes \"{name}\"; {}", match known.as_slice() {
+        [] => "it has none (im_code_sets)".to_owned(),
+        known => format!("there are {}", quoted_names(known.iter().map(Name::as_str))),
+    })]
+    UnknownImCodeSet {
+        /// The name requested.
+        name: String,
+        /// Every set of the catalog.
+        known: Vec<Name>,
+    },
     /// There is no statement of a month that has not begun.
     #[error("{month} has not begun; the current month is {now}")]
     NotBegun {

@@ -18,6 +18,7 @@ use crate::directory::statement::HashedStatement;
 use crate::directory::{
     AcceptClockError, AppPage, AppRecord, Directory, DirectoryError, UnreadableApp,
 };
+use crate::domain::app_details::AppDetails;
 use crate::domain::audit::{Action, Actor};
 use crate::domain::catalog::Catalog;
 use crate::domain::clock_guard::AcceptedClock;
@@ -353,7 +354,9 @@ impl Administration {
 }
 
 fn schedule(catalog: &Catalog, record: &AppRecord, now: Timestamp) -> Result<Schedule, AdminError> {
+    let im_codes = AppDetails::after(&record.details).im_code_set;
     Schedule::compile(catalog, &record.sales, now)
+        .map(|schedule| schedule.with_im_codes(im_codes.as_ref()))
         .map_err(|missing| AdminError::Missing { app: record.app.clone(), missing })
 }
 

@@ -20,6 +20,7 @@ use super::service::AdminService;
 use super::{AdminError, PAGE, Pages};
 use crate::clock::Stopwatch;
 use crate::directory::{AppRecord, UnreadableApp};
+use crate::domain::app_details::AppDetails;
 use crate::domain::catalog::Catalog;
 use crate::domain::id::AppId;
 use crate::domain::schedule::Schedule;
@@ -112,7 +113,8 @@ impl AdminService {
             let now = now.min(self.engine.local_now());
             let missing = |missing| AdminError::Missing { app: record.app.clone(), missing };
             let schedule = Schedule::whole(&catalog, &record.sales, now)
-                .map_err(|item| AdminError::recorded(missing(item)))?;
+                .map_err(|item| AdminError::recorded(missing(item)))?
+                .with_im_codes(AppDetails::after(&record.details).im_code_set.as_ref());
             let (ledger, app, revision) = (&self.engine.ledger, &record.app, record.revision);
             let put = if is_new {
                 ledger.put_new_schedule(app, revision, &schedule).await

@@ -13,8 +13,10 @@ use super::pace::{Pace, SLICE_ITEMS};
 use super::publishing::Publishing;
 use super::{AdminError, AppList, AppView, Changed, ExchangeFigures, READ_TIMEOUT, schedule};
 use crate::directory::{
-    AppRecord, Directory, DirectoryError, LostEnd, PURCHASES_MAX, RETENTIONS_MAX, UnreadableApp,
+    AppRecord, DETAILS_CHANGES_MAX, Directory, DirectoryError, LostEnd, PURCHASES_MAX,
+    RETENTIONS_MAX, UnreadableApp,
 };
+use crate::domain::app_details::{AppDetails, DetailsChange};
 use crate::domain::audit::{Actor, Event};
 use crate::domain::billing::RetentionChange;
 use crate::domain::calendar::Zone;
@@ -188,6 +190,7 @@ impl AdminService {
             created_by: change.request_id.clone(),
             sales: Sales::default(),
             retentions: Vec::new(),
+            details: Vec::new(),
             billed_since: Month::at(self.engine.catalog().zone, now),
             closed_through: None,
         })
@@ -241,6 +244,15 @@ impl AdminService {
                 retentions.push(RetentionChange { request_id, days, at });
                 ChangeResult::Retention(retentions.len() - 1)
             }
+            ChangeKind::Update(update) => {
+                let details = &mut record.details;
+                if details.len() >= DETAILS_CHANGES_MAX {
+                    return Err(AdminError::TooManyUpdates(record.app));
+                }
+                check_im_code_set(&catalog, update.im_code_set.as_deref())?;
+                details.push(DetailsChange { request_id, update: update.clone(), at });
+                ChangeResult::Details(details.len() - 1)
+            }
         };
         Ok((record, made))
     }
@@ -259,7 +271,10 @@ impl AdminService {
             ChangeResult::Exchange(purchase) => {
                 exchange = Some(ExchangeFigures::of_made(&record.sales, purchase, figures)?);
             }
-            ChangeResult::App | ChangeResult::Purchase(_) | ChangeResult::Retention(_) => {}
+            ChangeResult::App
+            | ChangeResult::Purchase(_)
+            | ChangeResult::Retention(_)
+            | ChangeResult::Details(_) => {}
         }
         let view = self.view_at(record, at, false)?;
         Ok(Changed { made, remaining, exchange, view })
@@ -363,7 +378,29 @@ impl AdminService {
         if !agreed.is_empty() {
             snapshot["agreed_limits"] = agreed.into();
         }
+        let details = AppDetails::after(&record.details);
+        let im_code_set = details.im_code_set.as_ref().map_or("", Name::as_str);
+        for (field, text) in [
+            ("display_name", details.display_name.as_str()),
+            ("note", &details.note),
+            ("im_code_set", im_code_set),
+        ] {
+            if !text.is_empty() {
+                snapshot[field] = text.into();
+            }
+        }
         Ok(snapshot.to_string())
+    }
+}
+
+/// Checks that a set of IM codes exists; an empty name is none.
+fn check_im_code_set(catalog: &Catalog, name: Option<&str>) -> Result<(), AdminError> {
+    match name {
+        Some(name) if !name.is_empty() && catalog.im_codes.set(name).is_none() => {
+            let known = catalog.im_codes.sets.iter().map(|set| set.name.clone()).collect();
+            Err(AdminError::UnknownImCodeSet { name: name.to_owned(), known })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@ use tonic::{Request, Status};
 
 use crate::access::Role;
 use crate::domain::agreed::{AgreedOrder, check_note};
+use crate::domain::app_details::{self, DetailsUpdate};
 use crate::domain::audit::Actor;
 use crate::domain::calendar::Day;
 use crate::domain::exchange::{ExchangeOrder, Exchanged};
@@ -27,7 +28,7 @@ const PAGE_DEFAULT: usize = 100;
 const PREVIEWED_MAX: usize = 1000;
 
 /// Every RPC that the audit log records.
-const ACTIONS: [&str; 19] = [
+const ACTIONS: [&str; 20] = [
     pb::CreateAppRequest::RPC,
     pb::PurchaseEditionRequest::RPC,
     pb::RenewEditionRequest::RPC,
@@ -37,6 +38,7 @@ const ACTIONS: [&str; 19] = [
     pb::ChangeEditionRequest::RPC,
     pb::ExchangeAddOnRequest::RPC,
     pb::SetMessageRetentionRequest::RPC,
+    pb::UpdateAppRequest::RPC,
     super::TRACK_CHANGES,
     super::RECONCILE,
     super::ACTIVATE_CATALOG,
@@ -140,6 +142,34 @@ asks_for_change! {
     SetMessageRetentionRequest, Operator "SetMessageRetention", |it, _fields| {
         Some(ChangeKind::SetRetention { days: it.days })
     };
+}
+
+impl ChangeRequest for pb::UpdateAppRequest {
+    const RPC: &'static str = "UpdateApp";
+    const ROLE: Role = Role::Operator;
+
+    fn head(&mut self) -> (String, String, Option<prost_types::Timestamp>) {
+        // Details are not dated back: no statement depends on when they changed.
+        (std::mem::take(&mut self.app_id), std::mem::take(&mut self.request_id), None)
+    }
+
+    fn what(self, fields: &mut Fields) -> Option<ChangeKind> {
+        let Self { display_name, note, im_code_set, .. } = self;
+        if let Some(name) = &display_name {
+            fields.check("display_name", app_details::check_display_name(name));
+        }
+        if let Some(note) = &note {
+            fields.check("note", app_details::check_note(note));
+        }
+        if let Some(set) = im_code_set.as_ref().filter(|set| !set.is_empty()) {
+            fields.name("im_code_set", set.clone());
+        }
+        let update = DetailsUpdate { display_name, note, im_code_set };
+        if update.is_empty() {
+            fields.wrong("display_name", "must be set, or note, or im_code_set");
+        }
+        Some(ChangeKind::Update(update))
+    }
 }
 
 fn buy(order: Option<Order>, months: Option<u32>, price_fen: Option<i64>) -> Option<ChangeKind> {

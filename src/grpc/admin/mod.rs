@@ -116,7 +116,7 @@ impl AdminApi {
         let changed = changed.map_err(|error| of_admin(&error))?;
         let app = show::app(&self.administration.catalog(), &changed.view);
         let purchase = match changed.made {
-            ChangeResult::App | ChangeResult::Retention(_) => None,
+            ChangeResult::App | ChangeResult::Retention(_) | ChangeResult::Details(_) => None,
             ChangeResult::Purchase(index) | ChangeResult::Exchange(index) => Some(index),
             ChangeResult::Refund(index) => Some(changed.view.record.sales.refunds[index].purchase),
         };
@@ -218,6 +218,14 @@ impl AdminService for AdminApi {
         let (refunds, sum_fen) =
             show::exchange(&self.administration.catalog(), app.as_ref(), changed.exchange);
         Ok(Response::new(pb::ExchangeAddOnResponse { purchase, refunds, sum_fen, app }))
+    }
+
+    async fn update_app(
+        &self,
+        request: Request<pb::UpdateAppRequest>,
+    ) -> Result<Response<pb::UpdateAppResponse>, Status> {
+        let (_, app, _) = self.change(request).await?;
+        Ok(Response::new(pb::UpdateAppResponse { app }))
     }
 
     async fn get_app(

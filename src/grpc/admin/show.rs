@@ -2,6 +2,7 @@
 
 use crate::directory::UnreadableApp;
 use crate::domain::agreed::AgreedLimit;
+use crate::domain::app_details::AppDetails;
 use crate::domain::audit::{Actor, Entry, Event, Head};
 use crate::domain::catalog::Catalog;
 use crate::domain::decision::Subject;
@@ -31,6 +32,7 @@ pub fn app(catalog: &Catalog, view: &AppView) -> pb::App {
 
 /// Converts an app without purchases and timeline.
 pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
+    let AppDetails { display_name, note, im_code_set } = AppDetails::after(&view.record.details);
     pb::App {
         app_id: view.record.app.to_string(),
         created_at: Some(timestamp(view.record.created_at)),
@@ -38,6 +40,9 @@ pub fn listed(catalog: &Catalog, view: &AppView) -> pb::App {
         entitlement: Some(entitlement(catalog, &view.schedule, view.at, view.edition_end)),
         timeline: Vec::new(),
         pending: view.pending,
+        display_name,
+        note,
+        im_code_set: im_code_set.map_or_else(String::new, |set| set.to_string()),
     }
 }
 

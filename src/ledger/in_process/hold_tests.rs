@@ -86,8 +86,13 @@ fn schedule() -> Schedule {
         (LimitId::GroupsPerUser, bound(2)),
         (LimitId::MembersPerGroup, bound(3)),
     ];
-    let limits =
-        Limits { edition: "x".into(), state: ServiceState::Active, add_ons: Vec::new(), sold };
+    let limits = Limits {
+        edition: "x".into(),
+        state: ServiceState::Active,
+        add_ons: Vec::new(),
+        sold,
+        im_code_set: None,
+    };
     Schedule::from_segments(vec![Segment { until: Timestamp::MAX, limits }]).expect("in order")
 }
 

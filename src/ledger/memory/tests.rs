@@ -42,7 +42,7 @@ fn limited(of: LimitId, most: u64) -> Schedule {
     let source = Source::Edition("trial".into());
     let sold = vec![(of, Bound { limit: Limit::Finite(most), source })];
     let (edition, state) = ("trial".into(), ServiceState::Active);
-    let limits = Limits { edition, state, add_ons: Vec::new(), sold };
+    let limits = Limits { edition, state, add_ons: Vec::new(), sold, im_code_set: None };
     Schedule::from_segments(vec![Segment { until: Timestamp::MAX, limits }]).expect("in order")
 }
 

@@ -123,6 +123,7 @@ mod tests {
         let bound =
             |limit| Bound { limit: Limit::Finite(limit), source: Source::Edition("trial".into()) };
         let limits = Limits {
+            im_code_set: None,
             edition: "trial".into(),
             state: ServiceState::Active,
             add_ons: Vec::new(),
@@ -149,6 +150,7 @@ mod tests {
         let sold =
             sold.map(|(id, limit)| (id, Bound { limit: Limit::Finite(limit), source: source() }));
         let limits = Limits {
+            im_code_set: None,
             edition: "pro".into(),
             state: ServiceState::Active,
             add_ons: Vec::new(),
@@ -182,6 +184,7 @@ mod tests {
     #[test]
     fn lines_are_stable() {
         let limits = |state| Limits {
+            im_code_set: None,
             edition: "professional".into(),
             state,
             add_ons: Vec::new(),

@@ -69,6 +69,7 @@ SALES = [
                        "months": 1, "max_sum_fen": -60_000}, PRECONDITION, "SUM_ABOVE_MAX"),
     ("GrantLimit", {"limit_id": "group_per_user", "limit": 5, "months": 1, "note": "contract 7"},
      INVALID, "UNKNOWN_LIMIT"),
+    ("UpdateApp", {"im_code_set": "nothing"}, INVALID, "UNKNOWN_IM_CODE_SET"),
     ("RefundPurchase", {"purchase_request_id": "nothing"}, INVALID, "UNKNOWN_PURCHASE"),
     ("RefundPurchase", {"purchase_request_id": "{refunded}"}, PRECONDITION, "ALREADY_REFUNDED"),
     ("RefundPurchase", {"purchase_request_id": "{first}"}, PRECONDITION, "RENEWED_SINCE"),

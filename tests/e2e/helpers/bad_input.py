@@ -25,7 +25,8 @@ MODES = [5, 99, -1, 2**31 - 1]
 MONTHS = [0, 25, 2**32 - 1]
 LIMITS = [1_000_000_001, 2**64 - 1]
 DAYS = ["", "2019-02-30", "someday", "2019-2-1", "12019-01-01", "2019-01-01", "2999-01-01"]
-NOTES = ["", "n" * 201, "a\nb", "\u202e"]
+NOTES = ["", "n" * 1001, "a\nb", "\u202e"]
+DISPLAY_NAMES = ["n" * 201, "a\nb", "\u202e"]
 PRICES_FEN = [-1, -2**63, 10**12 + 1, 2**63 - 1]
 ACCOUNTS_MAX, MEMBERS_MAX, FRIENDS_MAX = 100, 500, 1000
 TOO_MANY_ACCOUNTS, TOO_MANY_MEMBERS = 70206, 10005
@@ -57,6 +58,7 @@ VALID: dict[str, dict[str, Any]] = {
     "ChangeEdition": {**APP, "request_id": "new", "edition_id": "professional", "months": 1},
     "ExchangeAddOn": {**APP, "request_id": "new", "replaced_add_on_id": "members-2000",
                       "add_on_id": "members-6000", "months": 1},
+    "UpdateApp": {**APP, "request_id": "new", "display_name": "Acme"},
     "GetApp": APP,
     "ListApps": {},
     "GetCatalog": {},
@@ -150,6 +152,7 @@ def _scalars() -> list[Case]:
         "number": [0], "through_number": [0], "relation": [4, -1, 2**31 - 1],
         "add_on_id": CATALOG_IDS, "replaced_add_on_id": CATALOG_IDS,
         "limit_id": CATALOG_IDS, "limit": LIMITS, "until_date": DAYS, "note": NOTES,
+        "display_name": DISPLAY_NAMES, "im_code_set": ["x" * 65, "unheard-of"],
         "price_fen": PRICES_FEN,
         "type": [*CATALOG_IDS, "public", "PUBLIC"], "max_members": [0],
     }
@@ -172,7 +175,8 @@ def is_absent(rpc: str, field: str, value: Any) -> bool:
     """Returns whether the value means an absent filter, or a valid token."""
     filtered = rpc in ("ListAuditEvents", "ListTopDenials") or field == "app_id" and rpc in (
         "RetryJournalEntry", "DropJournalEntry")
-    return filtered and value == "" or (rpc, field, value) == ("ListApps", "page_token", "-")
+    return filtered and value == "" or (rpc, field, value) in (
+        ("ListApps", "page_token", "-"), ("UpdateApp", "note", ""))
 
 
 BATCHES = [
@@ -334,6 +338,9 @@ def _several_at_once() -> list[Case]:
         all_wrong("GrantLimit", "app_id", "request_id", "limit_id", "limit", "months", "note",
                   "price_fen", app_id="", request_id="", limit_id="", unlimited=False, months=25,
                   note="", price_fen=-1),
+        all_wrong("UpdateApp", "app_id", "request_id", "display_name", "note", "im_code_set",
+                  app_id="", request_id="", display_name="n" * 201, note="two\nlines",
+                  im_code_set="n" * 65),
         all_wrong("ListAuditEvents", "app_id", "page_size", "page_token", "from", "action",
                   app_id="a b", page_size=1001, page_token="x", action="x",
                   **{"from": INSTANTS[0]}),

@@ -32,7 +32,7 @@ const fn row(rpc: &'static str, with: With, least: Role) -> Call {
 }
 
 /// The table.
-pub const CALLS: [Call; 48] = [
+pub const CALLS: [Call; 49] = [
     row("CreateApp", Plain, Role::Operator),
     row("CreateApp", DatedBack, Role::Owner),
     row("PurchaseEdition", Plain, Role::Operator),
@@ -55,6 +55,7 @@ pub const CALLS: [Call; 48] = [
     row("ExchangeAddOn", Plain, Role::Operator),
     row("ExchangeAddOn", DatedBack, Role::Owner),
     row("ExchangeAddOn", Priced, Role::Owner),
+    row("UpdateApp", Plain, Role::Operator),
     row("GetApp", Plain, Role::Viewer),
     row("ListApps", Plain, Role::Viewer),
     row("GetCatalog", Plain, Role::Viewer),
@@ -127,6 +128,12 @@ impl Call {
             "CreateApp" => {
                 let request = pb::CreateAppRequest { app_id, request_id, effective_at };
                 code(client.create_app(request).await)
+            }
+            "UpdateApp" => {
+                let note = Some("note".to_owned());
+                let request =
+                    pb::UpdateAppRequest { app_id, request_id, note, ..Default::default() };
+                code(client.update_app(request).await)
             }
             "GetApp" => code(client.get_app(pb::GetAppRequest { app_id }).await),
             "ListApps" => code(client.list_apps(pb::ListAppsRequest::default()).await),

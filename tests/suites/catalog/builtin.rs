@@ -218,7 +218,11 @@ fn codes_are_those_of_section_4() {
         (Reason::GroupsPerDay, Some("Public"), 10006),
         (Reason::ServiceStopped, None, 60020),
     ] {
-        assert_eq!(catalog.im_code(reason, group_type), code.into(), "{reason:?} {group_type:?}");
+        assert_eq!(
+            catalog.im_code(reason, group_type, None),
+            code.into(),
+            "{reason:?} {group_type:?}"
+        );
     }
     assert_eq!(catalog.im_codes.batch_of_accounts, 70206.into());
     assert_eq!(catalog.im_codes.batch_of_members, 10005.into());

@@ -24,7 +24,7 @@ fn a_code_is_a_number_a_name_or_both() {
         (Reason::PeerFriends, code(0, Some("friends:max.of-other/1"))),
         (Reason::GroupsPerUser, code(5, None)),
     ] {
-        assert_eq!(catalog.im_code(reason, Some("Room")), expected, "{reason:?}");
+        assert_eq!(catalog.im_code(reason, Some("Room"), None), expected, "{reason:?}");
     }
     assert_eq!(catalog.im_codes.batch_of_members, code(999_999, Some("M")));
 }
@@ -42,12 +42,12 @@ fn a_group_type_has_codes_in_place_of_those_of_its_reasons() {
         (Reason::MembersPerGroup, code(0, Some("ROOM_FULL")), code(7, None)),
         (Reason::MembersAtCreation, code(8, None), code(8, None)),
     ] {
-        assert_eq!(catalog.im_code(reason, Some("Room")), of_room, "{reason:?}");
-        assert_eq!(catalog.im_code(reason, Some("Other")), of_other, "{reason:?}");
-        assert_eq!(catalog.im_code(reason, None), of_other, "{reason:?}");
+        assert_eq!(catalog.im_code(reason, Some("Room"), None), of_room, "{reason:?}");
+        assert_eq!(catalog.im_code(reason, Some("Other"), None), of_other, "{reason:?}");
+        assert_eq!(catalog.im_code(reason, None, None), of_other, "{reason:?}");
     }
     let catalog = with(&[("per_app_im_code = 10006", per_app)]).expect("valid");
-    assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some("Room")), code(62, Some("N")));
+    assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some("Room"), None), code(62, Some("N")));
 }
 
 #[test]
@@ -77,4 +77,45 @@ fn invalid_codes_are_reported_with_their_keys() {
         let problems = problems.expect_err("invalid");
         assert!(problems.contains(problem), "{value}: {problems}");
     }
+}
+
+#[test]
+fn a_set_of_codes_comes_before_those_of_all_apps() {
+    let own = "per_app_im_code = 10006\n\
+               im_codes = { members_per_group = { name = \"ROOM_FULL\" } }";
+    let with_sets = |sets: &str| {
+        with(&[("per_app_im_code = 10006", own), ("[im_codes]", &format!("{sets}\n[im_codes]"))])
+    };
+    let catalog = with_sets(
+        "[[im_code_sets]]\nname = \"a\"\n\
+         codes = { members_per_group = 70, my_friends = { name = \"MAX\" }, limit = 71 }\n\
+         [[im_code_sets]]\nname = \"b\"\ncodes.groups_per_app = { number = 72, name = \"N\" }",
+    )
+    .expect("valid");
+    for (set, reason, expected) in [
+        (Some("a"), Reason::MembersPerGroup, code(70, None)),
+        (Some("a"), Reason::MyFriends, code(0, Some("MAX"))),
+        (Some("a"), Reason::Limit, code(71, None)),
+        // What the set lacks, and a set that the catalog lacks.
+        (Some("a"), Reason::GroupsPerApp, code(10006, None)),
+        (Some("b"), Reason::GroupsPerApp, code(72, Some("N"))),
+        (Some("b"), Reason::MembersPerGroup, code(0, Some("ROOM_FULL"))),
+        (Some("c"), Reason::MembersPerGroup, code(0, Some("ROOM_FULL"))),
+        (None, Reason::MembersPerGroup, code(0, Some("ROOM_FULL"))),
+    ] {
+        assert_eq!(catalog.im_code(reason, Some("Room"), set), expected, "{set:?} {reason:?}");
+    }
+    for (sets, problem) in [
+        ("[[im_code_sets]]\nname = \"a\"", "im_code_sets[0]: \"codes\" is missing"),
+        ("[[im_code_sets]]\ncodes.limit = 1", "im_code_sets[0]: \"name\" is missing"),
+        ("[[im_code_sets]]\nname = \"a\"\ncodes = {}", "must have the code of a reason"),
+        ("[[im_code_sets]]\nname = \"a b\"\ncodes.limit = 1", "im_code_sets[0].name: must be"),
+        ("[[im_code_sets]]\nname = \"a\"\ncodes.limits = 1", "codes.limits: unknown key"),
+        ("[[im_code_sets]]\nname = \"a\"\ncodes.limit = 0", "codes.limit: must be a whole number"),
+    ] {
+        let problems = with_sets(sets).expect_err("invalid");
+        assert!(problems.contains(problem), "{sets}: {problems}");
+    }
+    let twice = "[[im_code_sets]]\nname = \"a\"\ncodes.limit = 1\n".repeat(2);
+    assert!(with_sets(&twice).expect_err("invalid").contains("is the name of an entry above"));
 }

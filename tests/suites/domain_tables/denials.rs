@@ -309,10 +309,10 @@ fn reasons_are_listed_in_the_order_of_the_api() {
 fn every_reason_and_batches_have_an_im_code() {
     let catalog = catalog();
     for (reason, code) in [SERVICE, ACCOUNTS, MINE, PEERS, USER, DAY, FULL, FULL_LIST] {
-        assert_eq!(catalog.im_code(reason, Some("Public")), code.into());
+        assert_eq!(catalog.im_code(reason, Some("Public"), None), code.into());
     }
     for (kind, code) in [("AVChatRoom", 10036), ("BChatRoom", 10006)] {
-        assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some(kind)), code.into());
+        assert_eq!(catalog.im_code(Reason::GroupsPerApp, Some(kind), None), code.into());
     }
     assert_eq!(catalog.im_codes.batch_of_members, 10005.into());
     assert_eq!(catalog.im_codes.batch_of_accounts, 70206.into());

@@ -217,7 +217,7 @@ impl World {
             (id(at), Bound { limit: limit(now[at]), source })
         });
         let (sold, add_ons) = (sold.collect(), Vec::new());
-        Limits { edition, state: ServiceState::Active, add_ons, sold }
+        Limits { edition, state: ServiceState::Active, add_ons, sold, im_code_set: None }
     }
 
     /// The violations that a store would report, each with its limit's index.

@@ -124,7 +124,7 @@ fn a_forgotten_limit_does_not_become_unlimited() {
 
 #[test]
 fn limits_without_a_reason_of_their_own_have_one_code() {
-    let code = |catalog: &Catalog| catalog.im_code(Reason::Limit, Some("Public")).number;
+    let code = |catalog: &Catalog| catalog.im_code(Reason::Limit, Some("Public"), None).number;
     assert_eq!(code(&catalog(&[])), 10006);
     assert_eq!(code(&catalog(&[("members_at_creation = 10038\n", "limit = 10099")])), 10099);
 }

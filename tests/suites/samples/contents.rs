@@ -181,6 +181,6 @@ fn published_lengths_of_ids_and_codes_are_in_their_samples() {
         (Reason::MembersPerGroup, Some("group-dm"), 30004),
         (Reason::GroupsPerApp, Some("channel"), 30013),
     ] {
-        assert_eq!(community.im_code(reason, group_type), code.into(), "{reason:?}");
+        assert_eq!(community.im_code(reason, group_type, None), code.into(), "{reason:?}");
     }
 }
