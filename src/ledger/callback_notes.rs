@@ -28,7 +28,7 @@ pub const TEXT_MAX_BYTES: usize = 4_096;
 ///
 /// Each call is one atomic step, and fails once `deadline` has passed: whether it was done is then
 /// unknown. One that would exceed [`NOTES_MAX`] or [`TEXTS_MAX`] writes nothing and returns
-/// [`StoreError::Refused`](crate::store::StoreError::Refused). More than [`NAMES_MAX`] names, a
+/// [`StoreError::Refused`]. More than [`NAMES_MAX`] names, a
 /// longer name or a longer text are a mistake of the caller, and refused in the same way.
 #[async_trait]
 pub trait CallbackNotes: Send + Sync {
