@@ -1,9 +1,12 @@
 """Values of the chart reach the pod unchanged."""
 
+import json
+from pathlib import Path
+
 import kubernetes_validate
 import pytest
 
-from rendering import imquota_of, only, pod_of, settings_of, templated, templated_from
+from rendering import every, imquota_of, only, pod_of, settings_of, templated, templated_from
 from sidecar import Sidecar
 
 LARGE = 5_000_000
@@ -88,6 +91,26 @@ def test_the_pod_has_the_properties_of_the_values():
         spec = [only(kind, each)["spec"]["selector"] for each in (plain, objects)]
         assert spec[0] == spec[1], "more labels change no selector"
     assert not {"imagePullSecrets", "affinity"} & pod_of(plain).keys()
+
+
+def test_callbacks_have_a_file_of_settings_a_port_and_a_service():
+    plain = validated(templated_from({"networkPolicy": {"enabled": True}}))
+    values = {"callbacksSecret": "of-ims", "networkPolicy": {"enabled": True}}
+    objects = validated(templated_from(values))
+    settings = settings_of(objects)
+    file = Path(settings["IMQUOTA_CONFIG"])
+    port = int(settings["IMQUOTA_CALLBACK_LISTEN"].rpartition(":")[2])
+    mounted = {each["name"]: each["mountPath"] for each in imquota_of(objects)["volumeMounts"]}
+    [volume] = [each for each in pod_of(objects)["volumes"]
+                if each.get("secret", {}).get("secretName") == "of-ims"]
+    assert (mounted[volume["name"]], file.name) == (str(file.parent), "imquota.toml")
+    [named] = [each for each in imquota_of(objects)["ports"] if each["containerPort"] == port]
+    [service] = [each for each in every("Service", objects)
+                 if each["metadata"]["name"].endswith("-callbacks")]
+    assert [each["targetPort"] for each in service["spec"]["ports"]] == [named["name"]]
+    admitted = only("NetworkPolicy", objects)["spec"]["ingress"][0]["ports"]
+    assert {"port": named["name"]} in admitted
+    assert "callback" not in json.dumps(plain).lower()
 
 
 @pytest.mark.parametrize(("values", "field"), [
