@@ -199,7 +199,11 @@ pub fn refusal_of(codes: &Codes, denial: &Denial) -> Refusal {
 /// Returns the refusal of a subject that is denied only with others.
 fn unexplained(codes: &Codes) -> Refusal {
     let sentence = "another subject of the same request is denied".to_owned();
-    Refusal { code: codes.unavailable, sentence, detail: String::new() }
+    Refusal {
+        code: codes.unavailable,
+        sentence,
+        detail: json!({ "reason": "ABORTED" }).to_string(),
+    }
 }
 
 fn offer(upgrade: &Upgrade) -> Value {

@@ -20,7 +20,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use hyper::body::Bytes;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,8 @@ use work::Work;
 
 /// Longest body of a request, in bytes.
 pub const BODY_MAX_BYTES: usize = 1024 * 1024;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Time that is kept of the budget for the answer after the last call of the store.
 const MARGIN_MAX: Duration = Duration::from_millis(50);
@@ -97,6 +100,14 @@ pub struct Routed {
     /// OpenIM's id of the operation; empty if there is none.
     operation_id: String,
     began: Stopwatch,
+}
+
+impl Routed {
+    /// Returns what is left of the budget.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.endpoint.settings.budget.saturating_sub(self.began.elapsed())
+    }
 }
 
 /// Reason why the body of a request cannot be used.
@@ -179,6 +190,11 @@ impl Callbacks {
 
     /// Checks the head of a request; an error is the response.
     pub fn route(&self, head: Head<'_>) -> Result<Routed, Reply> {
+        // Only a browser sends these, for a page with the path.
+        if head.headers.contains_key(ORIGIN) || head.headers.contains_key(FETCH_SITE) {
+            self.reject(head.peer, None, "browser");
+            return Err(Reply::of(StatusCode::FORBIDDEN));
+        }
         let began = Stopwatch::start();
         let (parent, last) = head.path.rsplit_once('/').unwrap_or_default();
         let (mut at_path, mut below) = (None, None);

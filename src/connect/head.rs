@@ -21,6 +21,9 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Most digits of a timeout, by the specification.
 const TIMEOUT_DIGITS_MAX: usize = 10;
 
+/// Most characters of a path that are shown.
+const SHOWN_CHARS: usize = 100;
+
 const GRPC: &str = "application/grpc";
 const UNARY_TYPES: &str = "application/json, application/proto";
 const STREAM_TYPES: &str = "application/connect+json, application/connect+proto";
@@ -83,7 +86,7 @@ pub fn accept(head: &Parts, site: &Site) -> Result<Accepted, Refusal> {
         };
     }
     let Some(method) = Method::at(path) else {
-        let message = format!("no RPC has the path {:?}", truncated(path));
+        let message = format!("no RPC has the path {:?}", truncated(path, SHOWN_CHARS));
         return Err(not_served(&message).with_http(StatusCode::NOT_FOUND));
     };
     if head.method != HttpMethod::POST {
@@ -107,8 +110,8 @@ fn not_served(message: &str) -> Refusal {
 }
 
 /// Returns the beginning of a text of a caller.
-fn truncated(text: &str) -> String {
-    text.chars().take(100).collect()
+pub(super) fn truncated(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
 
 /// Returns the form that the media type of a request names.

@@ -11,11 +11,14 @@ use prost::bytes::{BufMut as _, Bytes, BytesMut};
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use tonic::Status;
 
+use super::head::truncated;
 use super::shape::{DEPTH_MAX, OBJECTS_MAX, Shape, VALUES_MAX};
 use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::memory::{CALL_BYTES, ConnectionMemory, Use};
 use crate::grpc::status::{of_reason, of_too_much_memory};
 
+/// Most characters of an error that are shown, since it has names of the text.
+const SHOWN_CHARS: usize = 400;
 /// Bytes of JSON for one byte of a message, for a buffer that seldom has to grow.
 const EXPANSION: usize = 3;
 
@@ -40,6 +43,7 @@ pub(super) fn decode(
     let message = message.and_then(|message| json.end().map(|()| message));
     drop(charge);
     message.map_err(|error| {
+        let error = truncated(&error.to_string(), SHOWN_CHARS);
         let message = format!("the JSON of {} cannot be read: {error}", of.full_name());
         of_reason(ErrorReason::MalformedMessage, &message)
     })

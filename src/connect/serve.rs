@@ -67,6 +67,8 @@ impl CallHead {
         };
         let served = match limit.left() {
             // Services with their own deadline return the same status, a little earlier.
+            // It would be polled once before the time is compared.
+            Some(Duration::ZERO) => Err(timed_out()),
             Some(left) => timeout(left, served).await.unwrap_or_else(|_| Err(timed_out())),
             None => served.await,
         };
@@ -102,6 +104,7 @@ async fn in_time(
     answer: impl Future<Output = Result<Response<Body>, Infallible>>,
 ) -> Result<Response<Body>, Status> {
     let answered = match limit.left() {
+        Some(Duration::ZERO) => return Err(timed_out()),
         Some(left) => timeout(left, answer).await.map_err(|_| timed_out::<Status>())?,
         None => answer.await,
     };

@@ -15,8 +15,9 @@ use super::frames::{Deframer, frame};
 use super::head::{CallHead, Form};
 use super::serve::CallError;
 use super::{headers, json};
+use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::memory::ConnectionMemory;
-use crate::grpc::status::of_no_answer;
+use crate::grpc::status::{of_no_answer, of_reason};
 
 /// Reads the message of a request, and returns it as the body of a gRPC request.
 pub(super) async fn read<B>(
@@ -34,7 +35,7 @@ where
     }
     let mut message = BytesMut::new();
     while let Some(piece) = body.frame().await {
-        let Ok(piece) = piece?.into_data() else { continue };
+        let Ok(piece) = piece.map_err(of_unread)?.into_data() else { continue };
         if message.len() + piece.len() > max {
             return Err(json::too_long(message.len() + piece.len(), max));
         }
@@ -53,6 +54,15 @@ where
         Ok(())
     });
     Ok(Body::new(Full::new(framed.freeze())))
+}
+
+/// Returns the error of a body that cannot be read: a malformed one has no code of its own.
+fn of_unread(error: Status) -> Status {
+    if error.code() != Code::Unknown {
+        return error;
+    }
+    let message = format!("the body cannot be read: {}", error.message());
+    of_reason(ErrorReason::MalformedMessage, &message)
 }
 
 /// Translates the response of the service.

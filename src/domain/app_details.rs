@@ -86,6 +86,7 @@ pub fn check_note(note: &str) -> Result<(), InvalidId> {
 fn check(text: &str, max: usize) -> Result<(), InvalidId> {
     match text.len() {
         0 => Ok(()),
+        _ if text.trim().is_empty() => Err(InvalidId::Empty),
         bytes if bytes > max => Err(InvalidId::TooLong { max, bytes }),
         _ => IdCharset::Utf8.check(text),
     }
@@ -141,5 +142,6 @@ mod tests {
         assert_eq!(check_note("合同 7, see https://example.org/?a=b"), Ok(()));
         assert!(check_note(&"n".repeat(NOTE_MAX_BYTES + 1)).is_err());
         assert!(check_note("two\nlines").is_err());
+        assert!(check_display_name(" ").is_err());
     }
 }

@@ -232,7 +232,8 @@ impl Calls {
             Ok(routed) => routed,
             Err(reply) => return reply,
         };
-        let read = timeout(self.limit, read(body, &mut charge)).await;
+        let limit = self.limit.min(routed.left());
+        let read = timeout(limit, read(body, &mut charge)).await;
         self.callbacks.handle(routed, read.unwrap_or(Err(BodyFault::Unread))).await
     }
 }

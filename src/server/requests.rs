@@ -19,10 +19,12 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::places::ConnectionState;
+use crate::grpc::RECONCILE_MAX_BYTES;
+use crate::grpc::error_reason::ErrorReason;
 use crate::grpc::memory::{
     CALL_BYTES, Charge, ConnectionMemory, SMALL_REQUEST_BYTES, STREAM_BYTES, Use,
 };
-use crate::grpc::status::{of_too_much_memory, of_unfinished_request};
+use crate::grpc::status::{of_reason, of_too_much_memory, of_unfinished_request};
 
 /// Bytes before each message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
@@ -201,6 +203,11 @@ impl RequestBody {
         let Some(bytes) = began_bytes.filter(|bytes| *bytes > SMALL_REQUEST_BYTES) else {
             return Ok(());
         };
+        if bytes > RECONCILE_MAX_BYTES {
+            // No RPC reads it, and a repetition would not help.
+            let message = format!("a message has {bytes} bytes, at most {RECONCILE_MAX_BYTES}");
+            return Err(of_reason(ErrorReason::MessageTooLarge, &message));
+        }
         let is_held = self.requests == Requests::One || self.framing.is_inside_message();
         if is_held && self.call.with_charge(|charge| charge.try_grow(bytes)) == Some(false) {
             return Err(of_too_much_memory());

@@ -13,7 +13,7 @@ pub fn render(settings: &CallbackSettings, is_before: bool, answer: Answer) -> V
         Kind::Undecided(why) if settings.unavailable == Unavailable::Refuse => Some(Refusal {
             code: settings.codes.unavailable,
             sentence: "the quota service made no decision; try again later".to_owned(),
-            detail: why.name().to_owned(),
+            detail: json!({ "reason": why.name() }).to_string(),
         }),
         _ => None,
     };

@@ -13,7 +13,7 @@ use super::requests::{Application, Creation, Destruction, Member, Members};
 use crate::callbacks::answer::{Answer, Kind, Undecided, is_refused, refusal};
 use crate::callbacks::batch::Taken;
 use crate::callbacks::instants::{MemberEvent, Noted};
-use crate::callbacks::work::{HOLD_SECONDS, Work, group, new_hold, random, user, users};
+use crate::callbacks::work::{HOLD_SECONDS, Work, group, new_hold, random};
 use crate::domain::decision::{Mode, Outcome};
 use crate::domain::hold::HoldEnd;
 use crate::domain::id::{GroupId, OperationId, UserId};
@@ -78,19 +78,6 @@ fn good_people(work: &Work, rules: &IdRules, request: &Creation) -> (Option<User
     (owner, members)
 }
 
-/// Returns owner and further members of a creation.
-fn people(rules: &IdRules, request: &Creation) -> Result<(Option<UserId>, Vec<UserId>), Undecided> {
-    let given = Some(&request.owner).filter(|owner| !owner.is_empty());
-    let owner = given.map(|owner| user(rules, owner)).transpose()?;
-    let listed = request.member_list.as_deref().unwrap_or_default();
-    let mut members = match listed {
-        [] => Vec::new(),
-        listed => users(rules, accounts(listed))?,
-    };
-    members.retain(|user| Some(user) != owner.as_ref());
-    Ok((owner, members))
-}
-
 fn accounts(members: &[Member]) -> impl Iterator<Item = &str> {
     members.iter().map(|member| member.account.as_str())
 }
@@ -99,10 +86,11 @@ fn accounts(members: &[Member]) -> impl Iterator<Item = &str> {
 pub async fn before_create(work: &Work, request: Creation) -> Result<Answer, Undecided> {
     let rules = work.ids();
     let group_type = work.group_type(Some(&request.group_type))?;
-    let (owner, members) = people(&rules, &request)?;
-    if members.len() > WHOLE_BATCH_MAX {
-        return Err(Undecided::BadId(format!("is one of more than {WHOLE_BATCH_MAX}")));
-    }
+    // Bad ids leave the rest to be decided: one of them exempts no group from its limits.
+    let (owner, mut members) = good_people(work, &rules, &request);
+    // A larger group is no whole batch. Its placeholder has as many members as one, and is not
+    // replaced, since the digest of all members differs.
+    members.truncate(WHOLE_BATCH_MAX);
     let hold = new_hold()?;
     let id = group(&rules, &format!("imquota-{}", random()?))?;
     let placeholder = Placeholder {
@@ -116,7 +104,7 @@ pub async fn before_create(work: &Work, request: Creation) -> Result<Answer, Und
     let decision = work.apply(work.mode(), take, operation).await?;
     let is_refused = decision.results().any(is_refused);
     if is_refused && !work.settings().shadow {
-        return Ok(refused(work, &decision));
+        return Ok(refused(work, &placeholder.group, &decision));
     }
     let lasting = Duration::from_secs(HOLD_SECONDS.into());
     let (app, name, text) = (&work.app, queue(&request), placeholder.text());
@@ -130,8 +118,12 @@ pub async fn before_create(work: &Work, request: Creation) -> Result<Answer, Und
     Ok(Answer::of(if is_refused { Kind::WouldRefuse } else { Kind::Allowed }))
 }
 
-fn refused(work: &Work, decision: &Decision) -> Answer {
-    Answer::of(Kind::Refused(refusal(&work.settings().codes, decision.results())))
+/// Returns the refusal of a creation, without the placeholder, which clients have never seen.
+fn refused(work: &Work, placeholder: &GroupId, decision: &Decision) -> Answer {
+    let mut refusal = refusal(&work.settings().codes, decision.results());
+    let unnamed = format!("group \"{placeholder}\"");
+    refusal.sentence = refusal.sentence.replace(&unnamed, "the new group");
+    Answer::of(Kind::Refused(refusal))
 }
 
 /// Writes a group that was created, in place of its placeholder.

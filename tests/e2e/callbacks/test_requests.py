@@ -456,3 +456,14 @@ def test_the_answers_are_counted(many, client):
         for user in names("u", 5):
             im.before_join("g", user)
         assert many.counted(protocol="openim", command=command) == before + 5
+
+
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://localhost"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-origin"},
+])
+def test_a_request_of_a_browser_is_refused(many, client, headers):
+    path = f"{many.named['refuse']['path']}/{REGISTER}"
+    assert client.request("POST", path, body("u"), headers).status == 403
+    assert client.request("POST", path, body("u")).json == ALLOWED
+    assert "browser" in get(many.management_port, "/metrics")[1]

@@ -92,17 +92,35 @@ def test_a_creation_is_refused_whole(tencent):
 
 @pytest.mark.parametrize("count", [499, 500, 501, 1200])
 def test_a_large_creation_is_in_the_ledger_once(tencent, count):
-    """Tencent's IM has at most 500 initial members; beyond them nothing needs to be held."""
+    """Of more than 500 members as many are held; the creation itself writes all of them."""
     im, app = tencent
     app.upgrade().buy("members-2000")
     members = names("m", count)
     answer = im.before_create("alice", members)
-    if count <= 500:
-        allowed(answer)
-        assert groups(app, "alice") == groups(app, members[-1]) == (1, 1)
+    allowed(answer)
+    assert groups(app, "alice") == groups(app, members[min(count, 500) - 1]) == (1, 1)
     allowed(im.after_create(GROUP, "alice", members))
     assert held(app, GROUP) == (count + 1, 0)
     assert groups(app, "alice") == groups(app, "m0") == groups(app, members[-1]) == (1, 0)
+
+
+@pytest.mark.parametrize("bad", ["\u0001", "x" * 40, "日本", ""])
+def test_a_bad_id_exempts_no_group_from_its_limits(tencent, bad):
+    im, app = tencent
+    for number in range(10):
+        allowed(im.before_create(f"o{number}", group_type="AVChatRoom", name=f"room {number}"))
+    denied(im.before_create("one more", [bad], group_type="AVChatRoom"), 10136)
+    denied(im.before_create("alice", [bad, *names("m", 25)]), 10138)
+    denied(im.before_create("alice", [*names("m", 505), bad]), 10138)
+    allowed(im.before_create("alice", [bad, "bob"]))
+    allowed(im.after_create(GROUP, "alice", [bad, "bob"]))
+    assert held(app, GROUP) == (2, 0)
+
+
+def test_a_refusal_does_not_name_the_placeholder(tencent):
+    im, _ = tencent
+    sentence = read(im.before_create("alice", names("m", 25)))["ErrorInfo"]
+    assert sentence == "the new group has 20 of at most 20 members"
 
 
 def test_rooms_of_a_kind_become_theirs_in_one_step(tencent):

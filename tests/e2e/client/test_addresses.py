@@ -97,3 +97,9 @@ def test_a_degraded_lease_needs_no_confirmation_and_can_be_released(pair):
         proxy.refuse(False)
         wait_until(lambda: app.members("g") == 3, WITHIN_S, "the journal is replayed")
         assert not quota.endings and quota.counters.to_reconcile == 0
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:50051", "https://quota.example", []])
+def test_what_is_no_address_is_refused_at_once(address):
+    with pytest.raises(ValueError, match="address"):
+        imquota.Client(address, "demo")

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from app import App
-from connect_http import JSON, QUOTA, call
+from connect_http import JSON, QUOTA, call, frames, reason
 from details import error_of
 from http2 import END_HEADERS, HEADERS, Http2, Stream, frame, pump
 from redis_proxy import Redis
@@ -234,3 +234,20 @@ def test_a_call_in_flight_is_finished_at_the_end(frozen):
     calling.join(timeout=20)
     assert answers and answers[0].status == 200, answers
     assert sidecar.wait() == 0
+
+
+@pytest.mark.parametrize("size", [b"zz", b"ffffffffffffffffff", b"-1"])
+def test_a_malformed_chunk_is_a_fault_of_the_client(sidecar, size):
+    with connect(sidecar) as connection:
+        start = head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        connection.sendall(start + size + b"\r\n")
+        answer = read_answer(connection)
+    assert b" 400 " in answer.split(b"\r\n")[0] and b"MALFORMED_MESSAGE" in answer
+
+
+@pytest.mark.parametrize("length", [7 << 20, 64 << 20, (1 << 32) - 1])
+def test_a_frame_that_no_rpc_reads_is_not_to_be_repeated(sidecar, length):
+    body = b"\0" + length.to_bytes(4, "big")
+    answer = call(sidecar.admin, "/imquota.v1.AdminService/WatchEvents", body,
+                  headers={"content-type": "application/connect+json"})
+    assert reason(frames(answer.body)[-1][1]["error"]) == "MESSAGE_TOO_LARGE"

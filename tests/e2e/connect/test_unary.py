@@ -159,3 +159,21 @@ def test_the_description_is_served_on_every_listener(sidecar):
         answer = call(target, "/openapi.json", headers={})
         assert answer.status == 200 and answer.json() == kept
     assert "/imquota.v1.QuotaService/JoinGroup" in kept["paths"]
+
+
+def test_a_call_without_time_is_not_carried_out(sidecar):
+    with App(sidecar) as app:
+        app.create_group("g", "Public", "owner")
+        join = {"appId": app.id, "groupId": "g", "userIds": ["late"]}
+        for http2 in (False, True):
+            answer = call(sidecar.tcp, QUOTA + "JoinGroup", join, http2=http2,
+                          headers={**JSON, "connect-timeout-ms": "0"})
+            assert answer.status == 504, answer
+        assert app.members("g") == 1
+
+
+def test_an_error_does_not_repeat_a_long_text_of_the_caller(sidecar):
+    for request in ({"x" * 900_000: 1}, {"mode": "M" * 900_000}):
+        answer = call(sidecar.tcp, QUOTA + "JoinGroup", request)
+        assert (answer.status, answer.reason()) == (400, "MALFORMED_MESSAGE")
+        assert len(answer.body) < 4_000

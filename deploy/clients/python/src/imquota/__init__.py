@@ -3,6 +3,7 @@
 `Client` is synchronous; `imquota.aio.Client` is the one for asyncio.
 """
 
+from . import aio
 from .client import Client, Lease
 from .endings import Counters, Ending
 from .errors import (
@@ -53,5 +54,5 @@ __all__ = [
     "Internal", "InvalidRequest", "Lease", "LeaveResult", "LoginResult", "MeterOutcome", "Mode",
     "NotFound", "Offer", "Options", "Outcome", "OutcomeUnknown", "PermissionDenied", "PlainIds",
     "PreconditionFailed", "QueueFull", "Result", "Results", "Subject", "Tls", "Unavailable",
-    "Usage", "UsageReport",
+    "Usage", "UsageReport", "aio",
 ]

@@ -45,6 +45,9 @@ class Core:
     def __init__(self, addresses: tuple[str, ...], app_id: str, options: Options) -> None:
         self.app_id = app_id
         self.options = options
+        for address in addresses:
+            if not address or address.startswith(("http:", "https:")):
+                raise ValueError(f"address {address!r} is neither HOST:PORT nor unix:PATH")
         self.addresses = Addresses(addresses, options.sticky_s)
         self.plans = Planner(app_id, options.ids)
         self.bounds = BoundsInForce(options.bounds)
