@@ -1,4 +1,4 @@
-"""Measures callbacks end to end: `python tests/e2e/helpers/callback_latency.py [per second]`.
+"""Measures callbacks end to end: `python benches/callback_latency.py [per second]`.
 
 An open loop: each callback has its instant, from which its latency counts, whether a connection
 was free then or not. Prints the percentiles and the sidecar's processor time. Needs a release
@@ -11,13 +11,15 @@ import threading
 import time
 from pathlib import Path
 
-import callbacks
-from app import App
-from callbacks import CallbackSidecar
-from openim import OpenIm, refuses
-from redis_proxy import Redis
-from tencent import TencentIm
-from tencent import refuses as tencent_refuses
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/e2e/helpers"))
+
+import callbacks  # noqa: E402
+from app import App  # noqa: E402
+from callbacks import CallbackSidecar  # noqa: E402
+from openim import OpenIm, refuses  # noqa: E402
+from redis_proxy import Redis  # noqa: E402
+from tencent import TencentIm  # noqa: E402
+from tencent import refuses as tencent_refuses  # noqa: E402
 
 SECONDS = 30
 CONNECTIONS = 16
