@@ -60,17 +60,20 @@ impl CallHead {
         let served = async {
             let (head, body) = request.into_parts();
             let message = unary::read(body, &self, &memory).await?;
+            // A service would be polled once before the time is compared.
+            if limit.left() == Some(Duration::ZERO) {
+                return Err(timed_out());
+            }
             let request = to_grpc(Request::from_parts(head, message), limit);
             // It is always ready.
             let Ok(response) = service.call(request).await;
             unary::answer(response, &self).await
         };
         let served = match limit.left() {
+            // Without time the body is still read, since some clients read no answer before that.
+            None | Some(Duration::ZERO) => served.await,
             // Services with their own deadline return the same status, a little earlier.
-            // It would be polled once before the time is compared.
-            Some(Duration::ZERO) => Err(timed_out()),
             Some(left) => timeout(left, served).await.unwrap_or_else(|_| Err(timed_out())),
-            None => served.await,
         };
         served.unwrap_or_else(|error| error::response(&error.status, &error.leading))
     }

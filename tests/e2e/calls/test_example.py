@@ -88,7 +88,8 @@ def test_a_join_is_held_if_and_only_if_the_database_has_the_member(
             assert commits and lost < ALL
         except imquota.Unavailable:
             assert lost == ALL
-            assert tcp_app.members("g") == 2, "the call was executed"
+            # The queue may have released it already.
+            assert losing.to_lose < ALL, "the call was executed"
         except sqlite3.Error:
             assert not commits
         assert quota.flush(SETTLED_WITHIN_S)

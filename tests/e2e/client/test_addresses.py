@@ -8,7 +8,7 @@ import pytest
 import imquota
 from app import App
 from redis_proxy import Proxy, Redis
-from sidecar import Sidecar, clean_environment, free_ports, wait_until
+from sidecar import Sidecar, clean_environment, free_ports, is_serving, wait_until
 
 WITHIN_S = 20
 OPTIONS = imquota.Options(attempt_timeout_s=1.0, timeout_s=3.0)
@@ -38,6 +38,7 @@ def test_the_next_address_is_used_once_the_first_one_is_gone(pair):
         quota.join_group("g", "b", timeout_s=WITHIN_S)
         assert quota.address == second.tcp
         first.launch(first.arguments(), clean_environment())
+        wait_until(lambda: is_serving(first.tcp), WITHIN_S, "the first sidecar serves")
         quota.join_group("g", "c", timeout_s=WITHIN_S)
         assert quota.address == second.tcp and app.members("g") == 4
 
