@@ -9,7 +9,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -18,16 +17,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::accepting::{Opened, as_it_is, serve_each};
 use super::closing::Lifetime;
-use super::connections::{Accept, Accepted, incoming};
 use super::head_timer::{HeadTimer, Timed};
 use super::listen::Listener;
-use super::places::{ConnectionState, Place, Places};
+use super::places::ConnectionState;
 use super::serving::CallerBounds;
 use super::tls::{Certificates, handshake};
 use crate::access::Peer;
@@ -51,28 +49,24 @@ pub(super) async fn serve(
     stopped: CancellationToken,
 ) {
     let places = bounds.places();
-    let serving = Serving { callbacks: callbacks.clone(), bounds, has_age: true };
+    let has_age = matches!(listener, Listener::Tcp(_));
+    let serving = Serving { callbacks: callbacks.clone(), bounds, has_age };
     match (listener, certificates) {
         (Listener::Tcp(listener), Some(certificates)) => {
-            let open = move |accepted: Accepted<_>| {
-                let certificates = certificates.clone();
-                async move { handshake(&certificates, accepted.stream, accepted.peer).await }
-            };
-            serve_through(listener, places, open, serving, stopped).await;
+            let open = move |accepted| handshake(certificates.clone(), accepted);
+            let serve = move |opened| serve_connection(opened, serving.clone());
+            serve_each(listener, places, open, serve, stopped).await;
         }
         (Listener::Tcp(listener), None) => {
-            serve_through(listener, places, as_it_is, serving, stopped).await;
+            let serve = move |opened| serve_connection(opened, serving.clone());
+            serve_each(listener, places, as_it_is, serve, stopped).await;
         }
         (Listener::Unix(socket), _) => {
-            let serving = Serving { has_age: false, ..serving };
-            serve_through(socket, places, as_it_is, serving, stopped).await;
+            let serve = move |opened| serve_connection(opened, serving.clone());
+            serve_each(socket, places, as_it_is, serve, stopped).await;
         }
     }
     callbacks.close().await;
-}
-
-fn as_it_is<S>(accepted: Accepted<S>) -> std::future::Ready<Option<(S, Peer)>> {
-    std::future::ready(Some((accepted.stream, accepted.peer)))
 }
 
 /// The parts that all connections share.
@@ -83,51 +77,12 @@ struct Serving {
     has_age: bool,
 }
 
-async fn serve_through<A, S, F>(
-    listener: A,
-    places: Arc<Places>,
-    open: impl Fn(Accepted<A::Stream>) -> F,
-    serving: Serving,
-    stopped: CancellationToken,
-) where
-    A: Accept,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Option<(S, Peer)>> + Send + 'static,
-{
-    let mut connections = JoinSet::new();
-    {
-        let mut incoming = pin!(incoming(listener, places));
-        loop {
-            let (accepted, place) = tokio::select! {
-                Some(next) = incoming.next() => next,
-                Some(_) = connections.join_next() => continue,
-                () = stopped.cancelled() => break,
-            };
-            let opening = open(accepted);
-            let (serving, stopped) = (serving.clone(), stopped.child_token());
-            connections.spawn(async move {
-                let opened = tokio::select! {
-                    opened = opening => opened,
-                    () = place.connection.evicted() => None,
-                    () = stopped.cancelled() => None,
-                };
-                if let Some((stream, peer)) = opened {
-                    serve_connection(stream, peer, &place, &serving, stopped).await;
-                }
-            });
-        }
-    }
-    while connections.join_next().await.is_some() {}
-}
-
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    peer: Peer,
-    place: &Place,
-    serving: &Serving,
-    stopped: CancellationToken,
+    opened: Opened<S>,
+    serving: Serving,
 ) {
-    let Serving { callbacks, bounds, has_age } = serving;
+    let Opened { stream, peer, place, stopped, .. } = opened;
+    let Serving { callbacks, bounds, has_age } = &serving;
     let state = place.connection.clone();
     let memory = bounds.memory.connection();
     let from = peer.from.clone();

@@ -34,6 +34,7 @@ use crate::redis;
 use crate::telemetry::{self, Metrics};
 use crate::webhook;
 
+mod accepting;
 mod callbacks;
 mod calls;
 mod clock_watch;

@@ -6,24 +6,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::accepting::{Opened, as_it_is, serve_each};
 use super::calls::CallService;
 use super::closing::{Ending, Lifetime};
-use super::connections::{Accept, Accepted, Connection, incoming};
+use super::connections::{Accept, Connection};
 use super::descriptors;
 use super::dispatch::Calls;
-use super::places::{Place, Places};
+use super::places::Places;
 use super::services::Services;
 use super::tls::{Certificates, handshake};
-use crate::access::Peer;
 use crate::config::{Config, Connections};
 use crate::connect::Site;
 use crate::grpc::memory::MemoryBudget;
@@ -143,9 +141,9 @@ pub(super) async fn serve<A: Accept>(listener: A, serving: Serving, stopped: Can
 where
     A::Stream: AsyncRead + AsyncWrite + Unpin,
 {
-    let as_it_is =
-        |accepted: Accepted<A::Stream>| std::future::ready(Some((accepted.stream, accepted.peer)));
-    serve_through(listener, as_it_is, serving, stopped).await;
+    let places = serving.places.clone();
+    let serve = move |opened| serve_connection(opened, serving.clone());
+    serve_each(listener, places, as_it_is, serve, stopped).await;
 }
 
 /// Serves a listener whose connections are encrypted.
@@ -155,60 +153,19 @@ pub(super) async fn serve_encrypted(
     serving: Serving,
     stopped: CancellationToken,
 ) {
-    let encrypted = move |accepted: Accepted<_>| {
-        let certificates = certificates.clone();
-        async move { handshake(&certificates, accepted.stream, accepted.peer).await }
-    };
-    serve_through(listener, encrypted, serving, stopped).await;
-}
-
-async fn serve_through<A, S, F>(
-    listener: A,
-    open: impl Fn(Accepted<A::Stream>) -> F,
-    serving: Serving,
-    stopped: CancellationToken,
-) where
-    A: Accept,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Future<Output = Option<(S, Peer)>> + Send + 'static,
-{
-    let mut connections = JoinSet::new();
-    {
-        let mut incoming = pin!(incoming(listener, serving.places.clone()));
-        loop {
-            let (accepted, place) = tokio::select! {
-                Some(next) = incoming.next() => next,
-                Some(_) = connections.join_next() => continue,
-                () = stopped.cancelled() => break,
-            };
-            let site = Site::new(serving.bounds.hosts.clone(), accepted.own);
-            let startup = open(accepted);
-            // A child has a lock of its own: connections do not wait for each other's polls.
-            let (serving, stopped) = (serving.clone(), stopped.child_token());
-            connections.spawn(async move {
-                let opened = tokio::select! {
-                    opened = startup => opened,
-                    () = place.connection.evicted() => None,
-                    () = stopped.cancelled() => None,
-                };
-                if let Some((stream, peer)) = opened {
-                    serve_connection(stream, peer, site, &place, &serving, stopped).await;
-                }
-            });
-        }
-    }
-    while connections.join_next().await.is_some() {}
+    let places = serving.places.clone();
+    let open = move |accepted| handshake(certificates.clone(), accepted);
+    let serve = move |opened| serve_connection(opened, serving.clone());
+    serve_each(listener, places, open, serve, stopped).await;
 }
 
 async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    peer: Peer,
-    site: Site,
-    place: &Place,
-    serving: &Serving,
-    stopped: CancellationToken,
+    opened: Opened<S>,
+    serving: Serving,
 ) {
-    let Serving { listener_routes, bounds, http, has_age, metrics, .. } = serving;
+    let Opened { stream, peer, own, place, stopped } = opened;
+    let Serving { listener_routes, bounds, http, has_age, metrics, .. } = &serving;
+    let site = Site::new(bounds.hosts.clone(), own);
     let CallerBounds { connections, log, .. } = bounds.as_ref();
     let from = peer.from.clone();
     let state = place.connection.clone();

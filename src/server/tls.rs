@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
+use super::connections::Accepted;
 use crate::access::{CertificateName, Credential, Peer};
 use crate::config::TlsFiles;
 use crate::diagnostics::{LoadError, read_file};
@@ -95,10 +96,10 @@ impl Certificates {
 
 /// Accepts a TLS connection, and returns it with its verified peer; `None` if the handshake failed.
 pub(super) async fn handshake(
-    certificates: &Certificates,
-    stream: TcpStream,
-    peer: Peer,
+    certificates: Arc<Certificates>,
+    accepted: Accepted<TcpStream>,
 ) -> Option<(TlsStream<TcpStream>, Peer)> {
+    let Accepted { stream, peer, .. } = accepted;
     let acceptor = TlsAcceptor::from(certificates.current.load_full());
     let from = peer.from.clone();
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
