@@ -252,10 +252,10 @@ impl Callbacks {
 
     /// Handles a request, and returns the response within the budget.
     pub async fn handle(&self, routed: Routed, body: Result<Bytes, BodyFault>) -> Reply {
+        let left = routed.left();
         let Routed { endpoint, app, command, operation_id, began } = routed;
         let settings = &endpoint.settings;
         let protocol = settings.protocol;
-        let left = settings.budget.saturating_sub(began.elapsed());
         let answer = match (body, self.backend.get()) {
             (Err(_), _) => Answer::undecided(Undecided::Malformed),
             (Ok(_), None) => {

@@ -60,7 +60,7 @@ impl From<prost_types::Any> for Detail {
 }
 
 /// Returns the name of a code in Connect, and the HTTP status of an error with it.
-fn names(code: Code) -> (&'static str, u16) {
+pub(super) fn names(code: Code) -> (&'static str, u16) {
     match code {
         // An error without a code is one of the server.
         Code::Ok | Code::Unknown => ("unknown", 500),

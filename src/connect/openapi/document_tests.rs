@@ -4,9 +4,11 @@ use std::path::Path;
 
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use serde_json::{Map, Value, json};
+use tonic::Code;
 
 use super::DOCUMENT;
 use super::schema::{Schemas, comment};
+use crate::connect::error::names;
 use crate::connect::methods::path;
 use crate::proto::descriptors::DESCRIPTORS;
 
@@ -105,24 +107,8 @@ fn timeout() -> Value {
 }
 
 fn error() -> Value {
-    let codes = [
-        "canceled",
-        "unknown",
-        "invalid_argument",
-        "deadline_exceeded",
-        "not_found",
-        "already_exists",
-        "permission_denied",
-        "resource_exhausted",
-        "failed_precondition",
-        "aborted",
-        "out_of_range",
-        "unimplemented",
-        "internal",
-        "unavailable",
-        "data_loss",
-        "unauthenticated",
-    ];
+    // Every code but OK, which is no error.
+    let codes: Vec<_> = (1..17).map(|number| names(Code::from(number)).0).collect();
     json!({
         "type": "object",
         "description": "An error, with the same code and details as gRPC's",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redb::StorageError;
 
-use super::note_rows::{INSTANT, QUEUE, has_room, keep, note, remove};
+use super::note_rows::{INSTANT, Note, QUEUE, has_room, keep, note, remove};
 use super::note_texts::Texts;
 use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
@@ -183,9 +183,12 @@ fn instant_of(
     (app, name): (u64, &str),
     now: i64,
 ) -> Result<Option<Timestamp>, StorageError> {
-    let found = note(unit, (app, INSTANT, name), now)?;
-    let millis = found.and_then(|found| <[u8; 8]>::try_from(found.value.as_slice()).ok());
-    Ok(millis.map(|millis| Timestamp::from_millis(i64::from_le_bytes(millis))))
+    Ok(note(unit, (app, INSTANT, name), now)?.and_then(|found| decoded(&found)))
+}
+
+fn decoded(found: &Note) -> Option<Timestamp> {
+    let millis = <[u8; 8]>::try_from(found.value.as_slice()).ok()?;
+    Some(Timestamp::from_millis(i64::from_le_bytes(millis)))
 }
 
 /// Raises one instant, which is kept until then at least.
@@ -195,8 +198,9 @@ fn raise(
     (instant, till): (Timestamp, i64),
     now: i64,
 ) -> Result<(), StorageError> {
-    let standing = instant_of(unit, (app, name), now)?;
-    let standing_till = note(unit, (app, INSTANT, name), now)?.map_or(0, |found| found.till);
+    let found = note(unit, (app, INSTANT, name), now)?;
+    let standing_till = found.as_ref().map_or(0, |found| found.till);
+    let standing = found.as_ref().and_then(decoded);
     let instant = standing.map_or(instant, |standing| standing.max(instant));
     let value = instant.as_millis().to_le_bytes();
     keep(unit, (app, INSTANT, name), &value, till.max(standing_till))

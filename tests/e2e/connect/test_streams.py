@@ -52,8 +52,8 @@ def test_a_revoked_token_ends_a_stream(tmp_path):
             headers = {"authorization": f"Bearer {token(name)}"}
             return Stream(sidecar.admin, WATCH, {}, headers)
 
-        with Stream(sidecar.admin, WATCH, {}) as nobody:
-            assert nobody.end()["error"]["code"] == "unauthenticated"
+        with Stream(sidecar.admin, WATCH, {}) as anonymous:
+            assert anonymous.end()["error"]["code"] == "unauthenticated"
         with watch("ann") as ann, watch("bob") as bob:
             assert ann.next()[0] == bob.next()[0] == 0
             write("bob")
